@@ -1,0 +1,1 @@
+"""The controller: spec -> cells -> schedule -> run -> store, and the pp-matrix command."""

@@ -1,0 +1,1 @@
+"""What a host runs: the agent, its worker, the messages between them."""

@@ -1,0 +1,1 @@
+"""What is computed: loading, weights, cuts, stages."""

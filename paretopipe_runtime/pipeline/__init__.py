@@ -1,0 +1,1 @@
+"""How batches flow and are timed: inputs, stage loop, driver."""

@@ -1,0 +1,1 @@
+"""How tensors travel: frames, handshake, channels, the link model."""
