@@ -1,0 +1,148 @@
+"""How far a run is: a live line in a terminal, plain lines elsewhere. All of it on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, TextIO
+
+PLAIN_EVERY_S = 5.0
+REFRESH_PER_S = 2.0
+
+
+class Eta:
+    """Remaining seconds: what was expected of the rest, scaled by observed / expected of what is done. Pure."""
+
+    def __init__(self, expected_s: Mapping[Any, float]) -> None:
+        self._remaining = dict(expected_s)
+        self._expected_done_s = 0.0
+        self._observed_s = 0.0
+        self.total = len(self._remaining)
+
+    @property
+    def done(self) -> int:
+        """Items finished."""
+        return self.total - len(self._remaining)
+
+    def finish(self, key: Any, observed_s: float) -> None:
+        """An item took `observed_s`; 0 for one that was skipped."""
+        expected = self._remaining.pop(key)
+        if observed_s > 0:
+            self._expected_done_s += expected
+            self._observed_s += observed_s
+
+    def remaining_s(self) -> float:
+        """Seconds still to go."""
+        scale = self._observed_s / self._expected_done_s if self._expected_done_s > 0 else 1.0
+        return scale * sum(self._remaining.values())
+
+
+class Display(Protocol):
+    """What the runner tells about."""
+
+    def start(self, text: str) -> None:
+        """A cell begins."""
+
+    def finish(self, key: Any, text: str, observed_s: float) -> None:
+        """A cell of a round is done."""
+
+    def note(self, text: str) -> None:
+        """Something to keep on the screen: a failure, a round whose network was off."""
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class PlainDisplay:
+    """A line every few seconds, and every note."""
+
+    def __init__(self, eta: Eta, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._eta = eta
+        self._stream = stream
+        self._clock = clock
+        self._begin = clock()
+        self._last: float | None = None
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def start(self, text: str) -> None:
+        """Nothing: the line comes when the cell is done."""
+
+    def finish(self, key: Any, text: str, observed_s: float) -> None:
+        """One line, at most every PLAIN_EVERY_S, and always for the last one."""
+        self._eta.finish(key, observed_s)
+        now = self._clock()
+        last_one = self._eta.done == self._eta.total
+        if self._last is not None and now - self._last < PLAIN_EVERY_S and not last_one:
+            return
+        self._last = now
+        self.note(
+            f"[{self._eta.done}/{self._eta.total}] {text}  "
+            f"elapsed {duration(now - self._begin)}, about {duration(self._eta.remaining_s())} left"
+        )
+
+    def note(self, text: str) -> None:
+        """One line."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+class LiveDisplay:
+    """One line that is redrawn at most twice a second, so as not to disturb what is measured."""
+
+    def __init__(self, eta: Eta) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._eta = eta
+        self._progress = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("about {task.fields[left]} left"),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+            refresh_per_second=REFRESH_PER_S,
+        )
+        self._task = self._progress.add_task("", total=eta.total, left=duration(eta.remaining_s()))
+
+    def __enter__(self) -> LiveDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def start(self, text: str) -> None:
+        """Show which cell is being measured."""
+        self._progress.update(self._task, description=text)
+
+    def finish(self, key: Any, text: str, observed_s: float) -> None:
+        """Move the bar."""
+        self._eta.finish(key, observed_s)
+        self._progress.update(self._task, advance=1, left=duration(self._eta.remaining_s()))
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+
+def display(expected_s: Mapping[Any, float]) -> PlainDisplay | LiveDisplay:
+    """The display that suits standard error."""
+    eta = Eta(expected_s)
+    return LiveDisplay(eta) if sys.stderr.isatty() else PlainDisplay(eta, sys.stderr)

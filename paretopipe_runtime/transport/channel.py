@@ -1,0 +1,221 @@
+"""What carries tensors between two neighbouring stages.
+
+The stage loop knows only `Sender` and `Receiver`; the socket (and later RPC) stand behind them. Received tensors
+lie in a small ring of buffers that is allocated once, for the largest payload agreed on, and is written by
+recv_into: nothing is allocated or copied per batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from paretopipe_runtime.transport.endpoint import recv_exactly, send_all
+from paretopipe_runtime.transport.errors import TransportError
+from paretopipe_runtime.transport.frame import (
+    PREFIX_BYTES,
+    FrameError,
+    Header,
+    Kind,
+    StageTimes,
+    decode_prefix,
+    decode_rest,
+    encode,
+    extent,
+)
+from paretopipe_runtime.transport.link_model import LinkSpec, ModelledLink
+
+
+@dataclass
+class Batch:
+    """One batch on its way through the pipeline."""
+
+    batch_id: int
+    tensor: torch.Tensor
+    stages: tuple[StageTimes, ...] = ()
+    recv_s: float = 0.0
+    ready_s: float = 0.0
+    """Monotonic time at which the last byte was here."""
+    release: Callable[[], None] = lambda: None
+    """Gives the receive buffer back; the tensor must not be used afterwards."""
+
+
+class Receiver(Protocol):
+    """The incoming side of a stage."""
+
+    def recv(self) -> Batch | None:
+        """The next batch, or None when the stream has ended. Raises TransportError."""
+
+    def close(self) -> None:
+        """Unblock `recv` and give everything back."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A tensor made ready for sending: what the header needs, and its memory (kept alive by `tensor`)."""
+
+    tensor: torch.Tensor
+    dtype: str
+    data: memoryview
+
+
+class Sender(Protocol):
+    """The outgoing side of a stage."""
+
+    def serialize(self, tensor: torch.Tensor) -> Payload:
+        """Make a tensor ready for sending; apart from `send`, so that its cost can be told from the network's."""
+
+    def send(self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> None:
+        """Send a batch; returns when its memory may be reused. Raises TransportError."""
+
+    def end(self) -> None:
+        """Tell the peer that the stream ends here."""
+
+    def close(self) -> None:
+        """Unblock `send` and give everything back."""
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32` for torch.float32, the name that frames use."""
+    return str(dtype).removeprefix("torch.")
+
+
+def serialize(tensor: torch.Tensor) -> Payload:
+    """The range of storage that a CPU tensor covers, without a copy."""
+    covered = extent(tuple(tensor.shape), tuple(tensor.stride()))
+    flat = torch.as_strided(tensor, (covered,), (1,), tensor.storage_offset())
+    return Payload(tensor, dtype_name(tensor.dtype), flat.view(torch.uint8).numpy().data)
+
+
+def payload_header(batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> Header:
+    """The header of a tensor of any dense or strided layout."""
+    shape, stride = tuple(payload.tensor.shape), tuple(payload.tensor.stride())
+    return Header(Kind.TENSOR, batch_id, payload.dtype, shape, stride, len(payload.data), stages)
+
+
+def tensor_view(buffer: torch.Tensor, header: Header) -> torch.Tensor:
+    """The tensor that a header describes, as a view of a uint8 buffer."""
+    flat = buffer[: header.payload_bytes].view(getattr(torch, header.dtype))
+    return torch.as_strided(flat, header.shape, header.stride)
+
+
+def shut_down(sock: socket.socket) -> None:
+    """End a connection both ways, waking threads that are blocked in it, and close it."""
+    with contextlib.suppress(OSError):  # already gone, or never connected: closing is all that is left
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+class SocketReceiver:
+    """Reads frames from a connected socket into a ring of preallocated buffers.
+
+    `limit_bytes` is the largest payload that will be accepted; `buffers` bounds how many batches are held here.
+    """
+
+    def __init__(self, sock: socket.socket, limit_bytes: int, buffers: int = 2) -> None:
+        self._sock = sock
+        self._limit_bytes = limit_bytes
+        self._prefix = bytearray(PREFIX_BYTES)
+        self._free: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        for _ in range(buffers):
+            # Untouched memory costs nothing: a buffer becomes resident as far as payloads reach.
+            self._free.put(torch.empty(limit_bytes, dtype=torch.uint8))
+
+    def recv_header(self) -> Header:
+        """Read and check the next header. Raises TransportError (`bad-frame`, `peer-lost`)."""
+        recv_exactly(self._sock, memoryview(self._prefix))
+        try:
+            prefix = decode_prefix(self._prefix, self._limit_bytes)
+            rest = bytearray(prefix.rest_bytes)
+            recv_exactly(self._sock, memoryview(rest))
+            return decode_rest(prefix, rest)
+        except FrameError as error:
+            raise TransportError("bad-frame", f"a frame was rejected: {error}", "rerun the cell") from error
+
+    def recv_control(self) -> Header:
+        """The next header; its payload, if any, is read into the first buffer and dropped."""
+        header = self.recv_header()
+        if header.payload_bytes:
+            buffer = self._take_buffer()
+            recv_exactly(self._sock, buffer.numpy().data[: header.payload_bytes])
+            self._free.put(buffer)
+        return header
+
+    def _take_buffer(self) -> torch.Tensor:
+        buffer = self._free.get()
+        if buffer is None:
+            raise TransportError("aborted", "stopped while waiting for a free buffer")
+        return buffer
+
+    def recv(self) -> Batch | None:
+        """The next batch, or None at the end of the stream."""
+        header = self.recv_header()
+        start_s = time.monotonic()
+        if header.kind is Kind.END:
+            return None
+        if header.kind is not Kind.TENSOR:
+            raise TransportError("bad-frame", f"a {header.kind.name} frame came where a tensor was expected")
+        buffer = self._take_buffer()
+        recv_exactly(self._sock, buffer.numpy().data[: header.payload_bytes])
+        ready_s = time.monotonic()
+        return Batch(
+            header.batch_id,
+            tensor_view(buffer, header),
+            header.stages,
+            ready_s - start_s,
+            ready_s,
+            lambda: self._free.put(buffer),
+        )
+
+    def close(self) -> None:
+        """Unblock a reader and close the connection."""
+        self._free.put(None)
+        shut_down(self._sock)
+
+
+class SocketSender:
+    """Writes frames to a connected socket, through a modelled link where one is given."""
+
+    def __init__(self, sock: socket.socket, link: LinkSpec | None = None) -> None:
+        self._sock = sock
+        self._link = ModelledLink(sock, link) if link is not None else None
+
+    def _send(self, *parts: bytes | memoryview) -> None:
+        if self._link is not None:
+            self._link.send(*parts)
+        else:
+            send_all(self._sock, *parts)
+
+    def serialize(self, tensor: torch.Tensor) -> Payload:
+        """A view of the tensor's memory."""
+        return serialize(tensor)
+
+    def send(self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> None:
+        """Send one frame."""
+        self._send(encode(payload_header(batch_id, payload, stages)), payload.data)
+
+    def send_control(self, kind: Kind, batch_id: int = 0, payload: bytes | memoryview = b"") -> None:
+        """Send a frame that carries no tensor (end, ping, bulk)."""
+        header = encode(Header(kind, batch_id, payload_bytes=len(payload)))
+        self._send(header, payload)
+
+    def end(self) -> None:
+        """Tell the peer that no more batches follow; returns when that is on its way for good."""
+        self.send_control(Kind.END)
+        if self._link is not None:
+            self._link.flush()
+
+    def close(self) -> None:
+        """Close the connection; what a modelled link still holds is dropped."""
+        shut_down(self._sock)
+        if self._link is not None:
+            self._link.close()

@@ -1,0 +1,197 @@
+"""The bytes of one message between stages: a checked binary header, then the tensor's memory as it lies.
+
+Layout, little-endian: prefix (magic, version, kind, dtype, ndim, stage count, header size, payload size, batch
+id), shape, stride, one block of durations per stage passed, CRC-32 of all of these. The payload is the range of
+storage that the tensor covers, so that strides survive the wire: ConvNeXt and MaxViT give other last bits when
+their activations arrive contiguous. Every length is checked against what the handshake agreed on before a byte
+of payload is read, and nothing is ever allocated at a peer's word.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+MAGIC = b"PPF1"
+VERSION = 1
+MAX_NDIM = 8
+MAX_STAGES = 16
+
+_PREFIX = struct.Struct("<4sBBBBBxHQQ")
+PREFIX_BYTES = _PREFIX.size
+_CRC = struct.Struct("<I")
+
+# Name of a torch dtype -> (code on the wire, bytes per element).
+DTYPES: dict[str, tuple[int, int]] = {
+    "uint8": (1, 1),
+    "int8": (2, 1),
+    "int16": (3, 2),
+    "int32": (4, 4),
+    "int64": (5, 8),
+    "float16": (6, 2),
+    "bfloat16": (7, 2),
+    "float32": (8, 4),
+    "float64": (9, 8),
+    "bool": (10, 1),
+}
+_BY_CODE = {code: (name, size) for name, (code, size) in DTYPES.items()}
+
+
+class FrameError(Exception):
+    """A frame that is not ours, damaged, or larger than what was agreed on."""
+
+
+class Kind(IntEnum):
+    """What a frame is for."""
+
+    TENSOR = 1
+    END = 2
+    PING = 3
+    BULK = 4
+
+
+class StageTimes(NamedTuple):
+    """What one stage reports about one batch; all from that host's own clocks."""
+
+    recv_s: float
+    """From the arrival of the frame's header to its last byte; 0 at the driver."""
+    queue_s: float
+    """Waiting for the stage to be free."""
+    exec_s: float
+    """Computing, wall time."""
+    out_queue_s: float
+    """Waiting for the sender to be free."""
+    serialize_s: float
+    """Turning the result into what is sent; a dense tensor's memory is sent as it lies, without a copy."""
+    cpu_time_s: float
+    """CPU seconds of the worker process so far, all threads."""
+    clock_s: float
+    """The host's monotonic clock when `cpu_time_s` was read. Never compared with another host's."""
+    rss_bytes: float
+    """Resident memory of the worker process."""
+    sent_bytes: float
+    """Payload that this stage sends on for this batch."""
+
+
+_STAGE = struct.Struct("<9d")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A frame without its payload."""
+
+    kind: Kind
+    batch_id: int = 0
+    dtype: str = "uint8"
+    shape: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    payload_bytes: int = 0
+    stages: tuple[StageTimes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The fixed part of a header, checked."""
+
+    kind: Kind
+    dtype: str
+    itemsize: int
+    ndim: int
+    n_stages: int
+    rest_bytes: int
+    payload_bytes: int
+    batch_id: int
+    raw: bytes
+
+
+def extent(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Elements of storage between a strided tensor's first and last element, both included; 0 if it is empty."""
+    if any(size == 0 for size in shape):
+        return 0
+    return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+
+
+def _rest_bytes(ndim: int, n_stages: int) -> int:
+    return 16 * ndim + _STAGE.size * n_stages + _CRC.size
+
+
+def encode(header: Header) -> bytes:
+    """The header's bytes.
+
+    Raises FrameError for what the format cannot carry: an unknown dtype, too many dimensions or stages.
+    """
+    if header.dtype not in DTYPES:
+        raise FrameError(f"dtype {header.dtype} cannot be sent; known: {', '.join(DTYPES)}")
+    if len(header.shape) > MAX_NDIM or len(header.stages) > MAX_STAGES:
+        raise FrameError(f"at most {MAX_NDIM} dimensions and {MAX_STAGES} stages fit a frame")
+    code, _ = DTYPES[header.dtype]
+    ndim, n_stages = len(header.shape), len(header.stages)
+    body = b"".join(
+        (
+            _PREFIX.pack(
+                MAGIC,
+                VERSION,
+                header.kind,
+                code,
+                ndim,
+                n_stages,
+                PREFIX_BYTES + _rest_bytes(ndim, n_stages),
+                header.payload_bytes,
+                header.batch_id,
+            ),
+            struct.pack(f"<{2 * ndim}q", *header.shape, *header.stride),
+            *(_STAGE.pack(*stage) for stage in header.stages),
+        )
+    )
+    return body + _CRC.pack(zlib.crc32(body))
+
+
+def decode_prefix(raw: bytes | bytearray | memoryview, limit_bytes: int) -> Prefix:
+    """Check the fixed part of a header.
+
+    Raises FrameError if it is not ours or announces a payload of more than `limit_bytes`.
+    """
+    magic, version, kind, code, ndim, n_stages, header_bytes, payload_bytes, batch_id = _PREFIX.unpack(raw)
+    if magic != MAGIC:
+        raise FrameError(f"not a ParetoPipe frame (starts with {bytes(magic)!r})")
+    if version != VERSION:
+        raise FrameError(f"frame version {version}, this host speaks {VERSION}: install the same paretopipe on both")
+    if kind not in Kind.__members__.values():
+        raise FrameError(f"unknown frame kind {kind}")
+    if code not in _BY_CODE:
+        raise FrameError(f"unknown dtype code {code}")
+    if ndim > MAX_NDIM or n_stages > MAX_STAGES:
+        raise FrameError(f"{ndim} dimensions and {n_stages} stages; at most {MAX_NDIM} and {MAX_STAGES}")
+    if raw[9] != 0:
+        raise FrameError("a reserved byte is set")
+    rest_bytes = _rest_bytes(ndim, n_stages)
+    if header_bytes != PREFIX_BYTES + rest_bytes:
+        raise FrameError(f"header of {header_bytes} B announced, {PREFIX_BYTES + rest_bytes} B expected")
+    if payload_bytes > limit_bytes:
+        raise FrameError(f"payload of {payload_bytes} B announced, at most {limit_bytes} B agreed on")
+    dtype, itemsize = _BY_CODE[code]
+    return Prefix(Kind(kind), dtype, itemsize, ndim, n_stages, rest_bytes, payload_bytes, batch_id, bytes(raw))
+
+
+def decode_rest(prefix: Prefix, raw: bytes | bytearray | memoryview) -> Header:
+    """Check the variable part of a header against its prefix and give the whole.
+
+    Raises FrameError if the checksum is wrong or the payload is not what shape, stride and dtype cover.
+    """
+    (crc,) = _CRC.unpack(raw[-_CRC.size :])
+    if crc != zlib.crc32(raw[: -_CRC.size], zlib.crc32(prefix.raw)):
+        raise FrameError("header checksum is wrong")
+    dims = struct.unpack_from(f"<{2 * prefix.ndim}q", raw)
+    shape, stride = dims[: prefix.ndim], dims[prefix.ndim :]
+    if any(value < 0 for value in dims):
+        raise FrameError("a negative size or stride")
+    if prefix.kind is Kind.TENSOR and prefix.payload_bytes != extent(shape, stride) * prefix.itemsize:
+        raise FrameError(f"payload of {prefix.payload_bytes} B does not fit shape {shape}, stride {stride}")
+    offset = 16 * prefix.ndim
+    stages = tuple(
+        StageTimes(*_STAGE.unpack_from(raw, offset + index * _STAGE.size)) for index in range(prefix.n_stages)
+    )
+    return Header(prefix.kind, prefix.batch_id, prefix.dtype, shape, stride, prefix.payload_bytes, stages)

@@ -1,0 +1,142 @@
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretopipe_matrix.errors import InventoryError
+from paretopipe_matrix.hosts.inventory import HostVars, assign_cpus, load_inventory
+
+SHIPPED = Path(__file__).parents[3] / "inventory" / "local.yml"
+HEAD = "all:\n  hosts: {a: , b: }\n  vars:\n    ansible_connection: local\n"
+PIPE = "    paretopipe_pipelines: {p: [a, b]}\n"
+
+
+def inventory(tmp_path, text, **files):
+    for name, body in files.items():
+        path = tmp_path / name.replace("__", "/")
+        path = path.with_suffix(".yml")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(dedent(body))
+    (tmp_path / "inv.yml").write_text(dedent(text))
+    return load_inventory(tmp_path / "inv.yml")
+
+
+def test_shipped_local_inventory():
+    local = load_inventory(SHIPPED)
+    assert dict(local.pipelines) == {"local": ("edge", "server")}
+    assert local.default_pipeline() == "local"
+    assert local.hosts["edge"] == HostVars("edge", "local", "127.0.0.1", 0, "auto", "auto", "cpu", sys.executable)
+
+
+def test_groups_children_and_precedence(tmp_path):
+    loaded = inventory(
+        tmp_path,
+        """
+        all:
+          vars:
+            ansible_connection: local
+            paretopipe_threads: 1
+            paretopipe_pipelines: {p: [pi1, gpu], q: [gpu, pi1]}
+          children:
+            pis:
+              vars: {paretopipe_threads: 4, paretopipe_data_port: 7000}
+              hosts:
+                pi1: {paretopipe_data_port: 7001}
+            edge:
+              children: {pis: }
+              vars: {paretopipe_threads: 2, paretopipe_data_address: 10.0.0.1}
+            servers:
+              hosts: {gpu: {paretopipe_cpus: [3, 1]}}
+        """,
+    )
+    pi, gpu = loaded.hosts["pi1"], loaded.hosts["gpu"]
+    # pis lies inside edge, so it wins over it; the host wins over both; all loses to everybody.
+    assert (pi.threads, pi.data_port, pi.data_address) == (4, 7001, "10.0.0.1")
+    assert (gpu.threads, gpu.cpus, gpu.data_address) == (1, (1, 3), "127.0.0.1")
+    assert list(loaded.pipelines) == ["p", "q"]
+
+
+def test_group_vars_and_host_vars_files(tmp_path):
+    loaded = inventory(
+        tmp_path,
+        HEAD + PIPE,
+        group_vars__all="paretopipe_threads: 3\nsecret: !vault |\n  abc",
+        host_vars__b="paretopipe_threads: 5",
+    )
+    assert (loaded.hosts["a"].threads, loaded.hosts["b"].threads) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEAD, "no pipelines; set paretopipe_pipelines"),
+        (HEAD + "    paretopipe_pipelines: {p: [a, c]}", "p: unknown host 'c'"),
+        (HEAD + "    paretopipe_pipelines: {p: [a, a]}", "host 'a' is named twice"),
+        (HEAD + "    paretopipe_pipelines: {p: [a]}", "needs at least two hosts"),
+        (HEAD + "    paretopipe_pipelines: {p: a}", "must be a list of hosts"),
+        (HEAD + PIPE + "    paretopipe_cpu: 1", "unknown variable (did you mean paretopipe_cpus?)"),
+        (HEAD + PIPE + "    paretopipe_cpus: 2", "paretopipe_cpus: 2: must be auto or a list"),
+        (HEAD + PIPE + "    paretopipe_cpus: []", "must be auto or a list"),
+        (HEAD + PIPE + "    paretopipe_threads: 0", "must be auto or a whole number from 1"),
+        (HEAD + PIPE + "    paretopipe_data_port: 70000", "must be a port"),
+        (HEAD + PIPE + "    paretopipe_device: cuda", "'cuda' is not supported by this version; valid: cpu"),
+        (HEAD + PIPE + '    paretopipe_python: "{{ x }}"', "templates are not evaluated"),
+        (HEAD.replace("local", "ssh") + PIPE, "remote hosts are not supported by this version yet"),
+        ("all:\n  hosts: {a: }\n  vars: {}", "remote hosts are not supported"),
+        ("all: {}", "has no hosts"),
+        ("[all]", "must be a YAML inventory"),
+        ("all: {host: }", "unknown key 'host'; valid: hosts, children, vars"),
+        ("all: {hosts: [a]}", "must be a mapping"),
+        ("all:\n  hosts: {a: }\n  hosts: {b: }", ":3: hosts: given twice"),
+    ],
+)
+def test_mistakes(tmp_path, text, words):
+    with pytest.raises(InventoryError) as error:
+        inventory(tmp_path, text)
+    assert words in str(error.value)
+    assert "inv.yml" in str(error.value)
+
+
+def test_missing_inventory_says_what_to_do(tmp_path):
+    with pytest.raises(InventoryError, match="--inventory"):
+        load_inventory(tmp_path / "none.yml")
+
+
+def test_unknown_pipeline():
+    with pytest.raises(InventoryError, match=r"unknown pipeline 'locl' \(did you mean local\?\).*has: local"):
+        load_inventory(SHIPPED).pipeline("locl")
+
+
+def test_one_core_each_where_there_are_enough():
+    placed = assign_cpus([HostVars("a"), HostVars("b", threads=2)], {4, 7, 9})
+    assert (placed["a"].cpus, placed["a"].threads, placed["a"].cpus_shared) == ((4,), 1, False)
+    assert (placed["b"].cpus, placed["b"].threads, placed["b"].cpus_shared) == ((7,), 2, False)
+
+
+def test_all_share_where_there_are_not():
+    placed = assign_cpus([HostVars("a"), HostVars("b"), HostVars("c")], {0, 1})
+    assert all((p.cpus, p.threads, p.cpus_shared) == ((0, 1), 2, True) for p in placed.values())
+
+
+def test_listed_cores_are_left_to_their_host():
+    placed = assign_cpus([HostVars("a", cpus=(0,)), HostVars("b")], {0, 1})
+    assert (placed["a"].cpus, placed["b"].cpus, placed["b"].cpus_shared) == ((0,), (1,), False)
+    both = assign_cpus([HostVars("a", cpus=(0, 1)), HostVars("b", cpus=(1,))], {0, 1})
+    assert both["a"].cpus_shared
+    assert both["b"].cpus_shared
+    with pytest.raises(InventoryError, match=r"host a: paretopipe_cpus: no core 8 here; available: \[0, 1\]"):
+        assign_cpus([HostVars("a", cpus=(0, 8))], {0, 1})
+
+
+@given(st.integers(1, 5), st.sets(st.integers(0, 7), min_size=1))
+def test_auto_placement_holds_for_any_machine(n_hosts, available):
+    placed = list(assign_cpus([HostVars(f"h{i}") for i in range(n_hosts)], available).values())
+    assert all(p.cpus and set(p.cpus) <= available and p.threads == len(p.cpus) for p in placed)
+    if len(available) >= n_hosts:
+        assert len({p.cpus for p in placed}) == n_hosts
+        assert not any(p.cpus_shared for p in placed)
+    elif n_hosts > 1:
+        assert all(p.cpus_shared and set(p.cpus) == available for p in placed)
