@@ -56,9 +56,9 @@ def table(directory: Path | None, format_: str) -> None:
     help="One front per model, profile and value of this.  [default: profile]",
 )
 @click.option("--format", "format_", type=click.Choice(["csv", "md"]), default="md", show_default=True)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where files go, instead of DIR/figures.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where files go.")
 @click.option(
-    "--from-csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Any table, instead of a run."
+    "--from-csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Any table instead of a run."
 )
 @click.option("--minimize", metavar="COL", multiple=True, help="With --from-csv: less of this column is better.")
 @click.option("--maximize", metavar="COL", multiple=True, help="With --from-csv: more of this column is better.")
@@ -75,16 +75,18 @@ def frontier(
     label: str | None,
     group: str | None,
 ) -> None:
-    """Print the operating points that no other point beats, and draw them.
+    """Print and draw the points that no other beats.
 
     Less latency and more throughput are better; a point is a cell at a depth, the mean over its valid rounds. All
     splits and depths compete, the baselines (all local, all remote) among them. Different profiles never do: the
     network is a condition, not a choice. Pictures (png, svg) and a csv of all points go to DIR/figures.
 
+    With --from-csv the front of any table, for two objectives or more (a picture for exactly two), all columns
+    kept; files are named FILE-frontier.* and go to the current directory:
+
     \b
-    With --from-csv the front of any table, with two objectives or more (a picture for exactly two), all columns
-    kept; files are named FILE-frontier.* and go to the current directory.
-      pp-analyze frontier --from-csv points.csv --minimize energy_j --maximize accuracy_pct --label network
+      pp-analyze frontier --from-csv points.csv --minimize energy_j \\
+          --maximize accuracy_pct --label network
     """
     if csv_file is None:
         given = {"--minimize": minimize, "--maximize": maximize, "--label": label, "--group": group}

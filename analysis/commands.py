@@ -132,9 +132,8 @@ def print_own_frontier(
     if format_ == "csv":
         write_csv(chosen, columns, sys.stdout)
     else:
-        cells = {name: tuple(str(row[name]) for row in chosen) for name in data.columns}
-        shown = [Column(name, cells[name], right=name in names, elastic=name not in names) for name in data.columns]
-        _print_columns(shown, format_)
+        shown = [Column(name, tuple(str(row[name]) for row in chosen), name in names) for name in data.columns]
+        click.echo(markdown(shown), nl=False)
     sys.stdout.flush()
     stem = (out or Path()) / f"{path.stem}-frontier"
     figure = None
@@ -199,8 +198,9 @@ def _remark_on_rounds(points: pd.DataFrame, records: pd.DataFrame) -> None:
     single = int((points["rounds"] == 1).sum())
     if single:
         _remark(f"{single} of {len(points)} points have one valid round: no interval (n/a)")
-    for row in points[points["rounds_invalid"] > 0].itertuples():
-        _remark(f"{row.cell} depth {row.depth}: {row.note}")
+    for note, same in points[points["rounds_invalid"] > 0].groupby("note", sort=False):
+        more = f" and {len(same) - 1} more points" if len(same) > 1 else ""
+        _remark(f"{same['cell'].iloc[0]} depth {same['depth'].iloc[0]}{more}: {note}")
     failed = records[records["state"] == "failed"]
     for cell, rows in failed.groupby("cell", sort=False):
         rounds = ", ".join(map(str, sorted(set(rows["round"]))))

@@ -24,7 +24,9 @@ class Column:
     elastic: bool = False
     """May be shortened to `MIN_WIDTH` characters where the table is too wide; the end of the text is kept."""
     drop: int = 0
-    """Where the table is still too wide, columns go in descending order of this; 0 stays."""
+    """Where the table is too wide, columns go in descending order of this; 0 stays."""
+    last_resort: bool = False
+    """Goes where shortening is not enough."""
 
     @property
     def width(self) -> int:
@@ -49,7 +51,12 @@ def fit(columns: Sequence[Column], limit: int) -> tuple[list[Column], list[str]]
     while (excess := _width(kept) - limit) > 0:
         elastic = [column for column in kept if column.elastic and column.width > max(MIN_WIDTH, len(column.header))]
         if not elastic:
-            break
+            expendable = [column for column in kept if column.last_resort]
+            if not expendable:
+                break
+            kept.remove(expendable[0])
+            left_out.append(expendable[0].header)
+            continue
         widest = max(elastic, key=lambda column: column.width)
         target = max(MIN_WIDTH, len(widest.header), widest.width - excess)
         kept[kept.index(widest)] = replace(widest, cells=tuple(_shorten(cell, target) for cell in widest.cells))

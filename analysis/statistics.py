@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,9 +45,8 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
         raise ValueError(f"not finite: {list(values)}")
     if n == 0:
         return Interval(math.nan, math.nan, 0)
-    mean = math.fsum(values) / n
+    mean = float(statistics.mean(values))
     if n == 1:
         return Interval(mean, math.nan, 1)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     quantile = float(stdtrit(n - 1, (1 + confidence) / 2))
-    return Interval(mean, quantile * deviation / math.sqrt(n), n)
+    return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)

@@ -88,7 +88,7 @@ def half_width(points: pd.DataFrame, metric: str) -> pd.Series[float]:
 
 def _split(points: pd.DataFrame) -> list[Column]:
     names = points["placement"].where(points["placement"] != "", points["split_name"].map(str))
-    return [Column("split", _strings(points["split"])), Column("cut", _strings(names), elastic=True)]
+    return [Column("split", _strings(points["split"])), Column("cut", _strings(names), elastic=True, last_resort=True)]
 
 
 def _headline(points: pd.DataFrame) -> list[Column]:

@@ -106,14 +106,20 @@ class LiveDisplay:
     def __init__(self, eta: Eta) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+
+        def fixed() -> Column:
+            return Column(no_wrap=True)
 
         self._eta = eta
         self._progress = Progress(
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("about {task.fields[left]} left"),
-            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=10, table_column=fixed()),
+            MofNCompleteColumn(table_column=fixed()),
+            TimeElapsedColumn(table_column=fixed()),
+            TextColumn("about {task.fields[left]} left", table_column=fixed()),
+            # Only the cell's id gives way in a narrow terminal.
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+            expand=True,
             console=Console(stderr=True),
             refresh_per_second=REFRESH_PER_S,
         )

@@ -104,8 +104,8 @@ def _trouble(record: Mapping[str, Any]) -> None:
 
 
 def _log(path: Path) -> None:
-    if path.is_file():
-        lines = path.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+    lines = path.read_text(errors="replace").splitlines()[-_LOG_LINES:] if path.is_file() else []
+    if lines:
         click.echo(f"{path}, last {len(lines)} lines:")
         for line in lines:
             click.echo(f"  | {line}")

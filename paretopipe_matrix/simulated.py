@@ -197,6 +197,8 @@ class SimulatedTestbed:
         hosts = self._inventory.pipeline(run.pipeline)
         description = self.describe(run.request, run.pipeline, timed=True)
         times = pipeline_times(description, hosts, run.cuts, run.profile)
+        # Everything local is one stage.
+        stages = list(zip(hosts, times.stages_s, strict=True))[: 1 if run.cuts[0].index == run.n_cuts else None]
         noise = random.Random(f"{run.cell_id}/{run.round}/{depth}")  # noqa: S311
         scale = 1 + noise.uniform(-1, 1) * self._simulation.noise_pct / 100
         period = times.period_s(depth) * scale
@@ -214,7 +216,7 @@ class SimulatedTestbed:
             "window_batches": batches,
             "warmup_batches": run.warmup_batches,
             "warmup_s": run.warmup_batches * period,
-            "stages": [_stage(host, exec_s * scale) for host, exec_s in zip(hosts, times.stages_s, strict=True)],
+            "stages": [_stage(host, exec_s * scale) for host, exec_s in stages],
             "output_bitwise": True,
             "output_max_rel_err": 0.0,
             "graph_hash": description.graph_hash,

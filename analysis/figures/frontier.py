@@ -49,6 +49,11 @@ class Panel:
         """The front's points from left to right, each place once."""
         return sorted({(mark.x, mark.y) for mark in self.marks if mark.on_frontier})
 
+    def values(self, axis: str) -> list[float]:
+        """The `x` or `y` values of all points, the invalid ones last."""
+        index = "xy".index(axis)
+        return [(mark.x, mark.y)[index] for mark in self.marks] + [place[index] for place in self.invalid]
+
 
 @dataclass(frozen=True)
 class FrontierInfo:
@@ -70,11 +75,10 @@ class FrontierInfo:
 
     def log_scale(self, axis: str) -> bool:
         """Whether the `x` or `y` values of a panel span so much that a linear axis would hide most of them."""
-        for panel in self.panels:
-            values = [getattr(mark, axis) for mark in panel.marks]
-            if values and min(values) > 0 and max(values) / min(values) >= LOG_FROM_RATIO:
-                return all(getattr(mark, axis) > 0 for other in self.panels for mark in other.marks)
-        return False
+        spans = [panel.values(axis) for panel in self.panels]
+        if any(value <= 0 for values in spans for value in values):
+            return False
+        return any(max(values) / min(values) >= LOG_FROM_RATIO for values in spans if values)
 
 
 def get_frontier_info(points: pd.DataFrame, records: pd.DataFrame, title: str) -> FrontierInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.figures.frontier import FrontierInfo, Mark, Panel, view, wrapped_notes
 from analysis.figures.labels import Box, Point, place_labels
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MARKERS = "osD^vPh*<>"
 _MARK_SIZE = 5.5
 _FAINT_SIZE = 3.8
+_INVALID_SIZE = 5.1
 _LABEL_SIZE = 7.0
 _LEADER_FROM_PT = 12.0
 
@@ -57,7 +58,7 @@ def draw_frontier(info: FrontierInfo) -> Figure:
                 anchor=(0, 1),
             )
             bar.set_ticks([0, 0.5, 1], labels=["all\nremote", "half", "all\nlocal"])
-            bar.set_label(info.position_label, labelpad=-10)
+            bar.set_label(info.position_label, labelpad=-4)
             bar.outline.set_visible(False)
         figure.legend(
             handles=_legend(info, markers),
@@ -80,47 +81,63 @@ def draw_frontier(info: FrontierInfo) -> Figure:
 
 
 def _draw_panel(ax: Axes, panel: Panel, info: FrontierInfo, markers: dict[int, str], colours: Colormap) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     ax.set_title(panel.title, loc="left")
     ax.set_xlabel(info.x_label)
     ax.set_ylabel(info.y_label)
-    if info.log_scale("x"):
-        ax.set_xscale("log")
-    if info.log_scale("y"):
-        ax.set_yscale("log")
+    for name, side in (("x", ax.xaxis), ("y", ax.yaxis)):
+        if info.log_scale(name):
+            ax.set(**{f"{name}scale": "log"})
+            side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            side.set_minor_formatter(NullFormatter())
     if panel.marks:
         step = "steps-pre" if info.x_maximised else "steps-post"
         stairs = panel.staircase
         ax.plot(*zip(*stairs, strict=True), drawstyle=step, color=INK, linewidth=1.0, zorder=2)
-    for mark in sorted(panel.marks, key=lambda mark: mark.on_frontier):
-        _draw_mark(ax, mark, markers, colours)
+    else:
+        ax.text(0.5, 0.5, "no valid round", transform=ax.transAxes, ha="center", color=GREY)
+    for strong in (False, True):
+        marks = [mark for mark in panel.marks if mark.on_frontier is strong]
+        _draw_marks(ax, marks, markers, colours, strong=strong)
     if panel.invalid:
         xs, ys = zip(*panel.invalid, strict=True)
-        ax.scatter(xs, ys, marker="X", s=26, facecolors="none", edgecolors=GREY, linewidths=0.7, zorder=2.5)
+        ax.scatter(
+            xs, ys, marker="X", s=_INVALID_SIZE**2, facecolors="none", edgecolors=GREY, linewidths=0.7, zorder=2.5
+        )
     for axis, limit in (("x", ax.set_xlim), ("y", ax.set_ylim)):
-        values = [getattr(mark, axis) for mark in panel.marks] + [p["xy".index(axis)] for p in panel.invalid]
+        values = panel.values(axis)
         halves = [getattr(mark, f"{axis}_half") for mark in panel.marks] + [0.0] * len(panel.invalid)
         if values:
             limit(*view(values, halves, log=info.log_scale(axis)))
 
 
-def _draw_mark(ax: Axes, mark: Mark, markers: dict[int, str], colours: Colormap) -> None:
-    colour = INK if mark.position is None else colours(mark.position)
-    strong = mark.on_frontier
-    ax.errorbar(
-        mark.x,
-        mark.y,
-        xerr=None if math.isnan(mark.x_half) else mark.x_half,
-        yerr=None if math.isnan(mark.y_half) else mark.y_half,
-        fmt=markers[mark.depth] if mark.depth is not None else "o",
-        color=colour,
-        ecolor=INK if strong else colour,
-        elinewidth=0.9 if strong else 0.5,
-        markersize=_MARK_SIZE if strong else _FAINT_SIZE,
-        markeredgecolor=INK if strong else "none",
-        markeredgewidth=0.8 if strong else 0.0,
-        alpha=1.0 if strong else 0.3,
-        zorder=4 if strong else 3,
-    )
+def _draw_marks(ax: Axes, marks: Sequence[Mark], markers: dict[int, str], colours: Colormap, *, strong: bool) -> None:
+    """Marks of the front (strong) or dominated ones (light): one collection per depth, bars below."""
+    by_depth: dict[int | None, list[Mark]] = {}
+    for mark in marks:
+        by_depth.setdefault(mark.depth, []).append(mark)
+    for depth, group in by_depth.items():
+        xs, ys = [mark.x for mark in group], [mark.y for mark in group]
+        plain = INK if strong else GREY
+        fills = [plain if mark.position is None else colours(mark.position) for mark in group]
+        look: dict[str, Any] = {"alpha": 1.0 if strong else 0.3, "zorder": 4 if strong else 3}
+        for direction, halves in (("xerr", [m.x_half for m in group]), ("yerr", [m.y_half for m in group])):
+            if not all(map(math.isnan, halves)):
+                width = 0.9 if strong else 0.5
+                bars: dict[str, Any] = {direction: halves, "ecolor": INK if strong else fills, "elinewidth": width}
+                ax.errorbar(xs, ys, fmt="none", **bars, **look)
+        ax.scatter(
+            xs,
+            ys,
+            s=(_MARK_SIZE if strong else _FAINT_SIZE) ** 2,
+            c=fills,
+            marker=markers[depth] if depth is not None else "o",
+            edgecolors=INK if strong else "none",
+            linewidths=0.8 if strong else 0.0,
+            **look,
+        )
 
 
 def _legend(info: FrontierInfo, markers: dict[int, str]) -> list[Line2D]:
@@ -141,17 +158,19 @@ def _legend(info: FrontierInfo, markers: dict[int, str]) -> list[Line2D]:
 
 def _label_panel(ax: Axes, panel: Panel, x_maximised: bool, to_points: float) -> None:
     """Name the front's points; a label that has no free place is left out and counted in the corner."""
-    named = sorted((mark for mark in panel.marks if mark.on_frontier), key=lambda mark: (mark.x, mark.y))
+    named = sorted((mark for mark in panel.marks if mark.on_frontier and mark.label), key=lambda mark: (mark.x, mark.y))
     if not named:
         return
-    spots = _spots(ax, named, to_points)
-    faint = [Box.around(spot, _FAINT_SIZE, _FAINT_SIZE) for spot in _faint_spots(ax, panel, to_points)]
+    spots = _spots(ax, [(mark.x, mark.y) for mark in named], to_points)
+    dominated = [(mark.x, mark.y) for mark in panel.marks if not mark.on_frontier]
+    faint = [Box.around(spot, _FAINT_SIZE, _FAINT_SIZE) for spot in _spots(ax, dominated, to_points)]
+    apart = [Box.around(spot, _INVALID_SIZE, _INVALID_SIZE) for spot in _spots(ax, panel.invalid, to_points)]
     centres = place_labels(
         spots,
         [_text_size(ax, mark.label, to_points) for mark in named],
         Box(*(float(side) * to_points for side in ax.bbox.extents)),
         marks=[Box.around(spot, _MARK_SIZE + 1, _MARK_SIZE + 1) for spot in spots],
-        strokes=_stairs(spots, x_maximised),
+        strokes=[*_stairs(spots, x_maximised), *_bars(ax, named, to_points), *apart],
         faint=faint,
     )
     for mark, spot, centre in zip(named, spots, centres, strict=True):
@@ -161,10 +180,11 @@ def _label_panel(ax: Axes, panel: Panel, x_maximised: bool, to_points: float) ->
         ax.text(0.99, 0.01, f"{left_out} labels left out", transform=ax.transAxes, ha="right", fontsize=6, color=GREY)
 
 
-def _spots(ax: Axes, marks: Sequence[Mark], to_points: float) -> list[Point]:
-    """Where the marks are on the page, in points."""
-    pixels = ax.transData.transform([(mark.x, mark.y) for mark in marks])
-    return [(float(x) * to_points, float(y) * to_points) for x, y in pixels]
+def _spots(ax: Axes, places: Sequence[Point], to_points: float) -> list[Point]:
+    """Where data coordinates are on the page, in points."""
+    if not places:
+        return []
+    return [(float(x) * to_points, float(y) * to_points) for x, y in ax.transData.transform(list(places))]
 
 
 def _stairs(spots: Sequence[Point], x_maximised: bool) -> list[Box]:
@@ -177,9 +197,17 @@ def _stairs(spots: Sequence[Point], x_maximised: bool) -> list[Box]:
     return boxes
 
 
-def _faint_spots(ax: Axes, panel: Panel, to_points: float) -> list[Point]:
-    faint = [mark for mark in panel.marks if not mark.on_frontier]
-    return _spots(ax, faint, to_points) if faint else []
+def _bars(ax: Axes, marks: Sequence[Mark], to_points: float) -> list[Box]:
+    """The error bars, as thin boxes."""
+    boxes = []
+    for mark in marks:
+        reaches = [(mark.x_half, 0.0), (0.0, mark.y_half)]
+        for dx, dy in reaches:
+            if math.isfinite(dx + dy):
+                ends = [(mark.x - dx, mark.y - dy), (mark.x + dx, mark.y + dy)]
+                (left, bottom), (right, top) = _spots(ax, ends, to_points)
+                boxes.append(Box(left - 0.5, bottom - 0.5, right + 0.5, top + 0.5))
+    return boxes
 
 
 def _text_size(ax: Axes, label: str, to_points: float) -> tuple[float, float]:

@@ -63,15 +63,19 @@ def place_labels(
     placed: list[Box] = []
     centres: list[Point | None] = []
     for anchor, size in zip(anchors, sizes, strict=True):
+        reach = Box.around(anchor, 2 * (_DISTANCES[-1] + size[0]), 2 * (_DISTANCES[-1] + size[1]))
+        solid = [box for box in (*placed, *marks) if box.overlap(reach)]
+        lines = [box for box in strokes if box.overlap(reach)]
+        dots = [box for box in faint if box.overlap(reach)]
         best: tuple[float, Point, Box] | None = None
         for distance in _DISTANCES:
             for step in range(_DIRECTIONS):
                 centre = _centre(anchor, size, distance, step)
                 box = Box.around(centre, *size)
-                if not bounds.holds(box) or any(box.overlap(other) for other in (*placed, *marks)):
+                if not bounds.holds(box) or any(box.overlap(other) for other in solid):
                     continue
-                crossed = sum(box.overlap(stroke) > 0 for stroke in strokes)
-                covered = sum(box.overlap(other) for other in faint)
+                crossed = sum(box.overlap(line) > 0 for line in lines)
+                covered = sum(box.overlap(other) for other in dots)
                 cost = distance + _PER_STROKE * crossed + min(_FAINT_MOST, _PER_FAINT_AREA * covered)
                 if best is None or cost < best[0]:
                     best = cost, centre, box

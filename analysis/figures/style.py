@@ -41,6 +41,8 @@ def theme() -> Iterator[None]:
         "axes.edgecolor": INK,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        # Names are the user's: a dollar sign in one is no formula.
+        "text.parse_math": False,
         # Seeds the ids of an SVG, which are random otherwise.
         "svg.hashsalt": "paretopipe",
     }

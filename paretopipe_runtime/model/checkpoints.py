@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -83,9 +83,8 @@ class _Safetensors:
     def __init__(self, path: Path) -> None:
         from safetensors import safe_open
 
-        opened: Any = safe_open(path, framework="pt")
-        self._file = opened
-        keys: list[str] = opened.keys()
+        self._file: Any = cast("Any", safe_open)(path, framework="pt")  # its stubs are not typed
+        keys: list[str] = self._file.keys()
         self.shapes = {key: tuple(self._file.get_slice(key).get_shape()) for key in keys}
 
     def tensor(self, key: str) -> torch.Tensor:
@@ -107,7 +106,7 @@ class _StateDict:
             )
         if all(key.startswith("module.") for key in loaded):  # written by DataParallel
             loaded = {key.removeprefix("module."): tensor for key, tensor in loaded.items()}
-        self._tensors = {_current_key(key): tensor for key, tensor in loaded.items()}
+        self._tensors: dict[str, torch.Tensor] = {_current_key(key): tensor for key, tensor in loaded.items()}
         self.shapes = {key: tuple(tensor.shape) for key, tensor in self._tensors.items()}
 
     def tensor(self, key: str) -> torch.Tensor:

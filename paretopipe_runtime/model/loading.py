@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def skeleton(name: str) -> nn.Module:
 
     Buffers and the constants that the model's own code computes are real. Raises `ModelError`.
     """
-    with torch.random.fork_rng(devices=[]), _ParametersUntouched():
+    with torch.random.fork_rng(devices=[]), _parameters_untouched():
         torch.manual_seed(0)
         return _for_inference(_build(name))
 
@@ -91,18 +93,48 @@ def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return (metadata.mean, metadata.std) if metadata else (IMAGENET_MEAN, IMAGENET_STD)
 
 
-class _ParametersUntouched(TorchFunctionMode):
-    """Turns initialisation into nothing: `nn.init` functions, and in-place changes of floating parameters."""
+class _InPlaceIgnored(TorchFunctionMode):
+    """Turns in-place changes of floating parameters into nothing."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        target = args[0] if args else kwargs.get("tensor")
-        if isinstance(target, nn.Parameter) and target.is_floating_point():
-            name = getattr(func, "__name__", "")
-            in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
-            if in_place or getattr(func, "__module__", None) == "torch.nn.init":
-                return target
-        return func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if in_place and args and _untouchable(args[0]):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _parameters_untouched() -> Iterator[None]:
+    """While a model is built, neither its in-place operations nor the functions of `torch.nn.init` write parameters.
+
+    Ignoring the in-place operations alone would do, but for truncated normals: they read what they wrote.
+    """
+    originals = {
+        name: function
+        for name, function in vars(nn.init).items()
+        if name.endswith("_") and not name.startswith("_") and callable(function)
+    }
+    try:
+        for name, function in originals.items():
+            setattr(nn.init, name, _unless_parameter(function))
+        with _InPlaceIgnored():
+            yield
+    finally:
+        for name, function in originals.items():
+            setattr(nn.init, name, function)
+
+
+def _unless_parameter(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def initialise(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        return tensor if _untouchable(tensor) else function(tensor, *args, **kwargs)
+
+    return initialise
+
+
+def _untouchable(value: Any) -> bool:
+    return isinstance(value, nn.Parameter) and value.is_floating_point()
 
 
 def _build(name: str) -> nn.Module:

@@ -46,7 +46,14 @@ def record(k=3, n_cuts=20, depth=1, round_=0, latency_s=0.2, throughput_img_s=40
         "warmup_batches": 5,
         "warmup_s": 1.0,
         "stages": [
-            {"host": f"pi{n}", "exec_s": 0.1, "cpu_pct": 280.5, "mem_pct": 18.5, "gpu_util_pct": None, "gpu_mem_pct": None}
+            {
+                "host": f"pi{n}",
+                "exec_s": 0.1,
+                "cpu_pct": 280.5,
+                "mem_pct": 18.5,
+                "gpu_util_pct": None,
+                "gpu_mem_pct": None,
+            }
             for n in range(1, n_stages + 1)
         ],
         "output_bitwise": True,
@@ -103,6 +110,15 @@ def pipeline_records(model="mobilenet_v2", n_cuts=20, total_s=0.23, delay_s=0.00
             for round_ in range(rounds):
                 wobble = 1 + 0.01 * ((k * 7 + depth * 3 + round_ * 5) % 9 - 4) / 4
                 out.append(
-                    record(k, n_cuts, depth, round_, latency * wobble, depth * batch / (latency * wobble), model=model, **axes)
+                    record(
+                        k,
+                        n_cuts,
+                        depth,
+                        round_,
+                        latency * wobble,
+                        depth * batch / (latency * wobble),
+                        model=model,
+                        **axes,
+                    )
                 )
     return out

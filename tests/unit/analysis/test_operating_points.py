@@ -1,0 +1,141 @@
+import math
+
+import pytest
+from synthetic_run import failed, invalid, record
+
+from analysis.operating_points import (
+    flat_record,
+    operating_points,
+    placement,
+    records_frame,
+    stage_count,
+    table_columns,
+    varying,
+)
+
+DESIGNED = [
+    "cell",
+    "model",
+    "split",
+    "split_index",
+    "split_name",
+    "backend",
+    "engine",
+    "pipeline",
+    "profile",
+    "shaper",
+    "batch_size",
+    "depth",
+    "round",
+    "status",
+    "valid",
+    "invalid_reason",
+    "latency_s",
+    "latency_p50_s",
+    "latency_p90_s",
+    "throughput_img_s",
+    "network_s",
+    "bytes_per_batch",
+    "rtt_s",
+    "bandwidth_bit_s",
+    "stage1_exec_s",
+    "stage1_cpu_pct",
+    "stage1_mem_pct",
+    "stage1_gpu_util_pct",
+    "stage1_gpu_mem_pct",
+    "stage2_exec_s",
+    "stage2_cpu_pct",
+    "stage2_mem_pct",
+    "stage2_gpu_util_pct",
+    "stage2_gpu_mem_pct",
+]
+
+
+def points(*records):
+    return operating_points(records_frame(records))
+
+
+def only(*records):
+    frame = points(*records)
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_columns_are_exactly_the_documented_ones():
+    assert table_columns(2) == DESIGNED
+
+
+def test_stage_count_is_the_largest_and_shorter_records_are_padded():
+    short, long = record(3, n_stages=1), record(4, n_stages=3)
+    assert stage_count([short, long, failed(k=5)]) == 3
+    row = flat_record(short, 3)
+    assert list(row) == table_columns(3)
+    assert row["stage1_exec_s"] == 0.1
+    assert row["stage3_exec_s"] is None
+
+
+def test_mean_and_interval_are_over_rounds():
+    point = only(*(record(latency_s=value, round_=i) for i, value in enumerate((0.1, 0.2, 0.3))))
+    half = 4.302652729911275 * 0.1 / math.sqrt(3)  # t(0.975, 2) from a printed table
+    assert point["latency_s"] == pytest.approx(0.2)
+    assert (point["latency_s_ci95_low"], point["latency_s_ci95_high"]) == pytest.approx((0.2 - half, 0.2 + half))
+    assert point["rounds"] == 3
+    assert point["note"] == ""
+
+
+def test_depths_of_a_cell_are_points_of_their_own():
+    assert points(record(depth=1), record(depth=2, latency_s=0.4))["latency_s"].tolist() == [0.2, 0.4]
+
+
+def test_invalid_and_failed_rounds_are_counted_named_and_not_averaged():
+    point = only(
+        record(round_=0, latency_s=0.2),
+        invalid(round_=1, latency_s=99.0),
+        failed(round_=2),
+        record(round_=3, latency_s=0.4),
+    )
+    assert point["latency_s"] == pytest.approx(0.3)
+    assert (point["rounds"], point["rounds_invalid"], point["rounds_failed"]) == (2, 1, 1)
+    assert point["note"] == (
+        "1 of 4 rounds invalid: Little's law: off by 12 %; "
+        "1 of 4 rounds failed: out-of-memory on pi2: worker killed (137)"
+    )
+
+
+def test_a_point_without_a_valid_round_has_no_mean():
+    frame = points(failed(k=1), invalid(k=2))
+    assert frame["rounds"].tolist() == [0, 0]
+    assert frame[["latency_s", "throughput_img_s", "latency_s_ci95_low"]].isna().all(axis=None)
+
+
+def test_a_valid_record_without_throughput_is_not_trusted():
+    point = only(record(throughput_img_s=None))
+    assert (point["rounds"], point["rounds_invalid"]) == (0, 1)
+    assert "no latency or no throughput" in point["note"]
+
+
+def test_columns_that_are_null_everywhere_stay_null():
+    frame = points(record(depth=2), record(depth=2, round_=1))
+    assert frame["network_s"].isna().all()
+    assert frame["stage1_gpu_util_pct"].isna().all()
+    assert frame["stage1_cpu_pct"].tolist() == [280.5]
+
+
+def test_a_run_of_failures_only_makes_a_frame():
+    assert points(failed(k=1), failed(k=2))["rounds_failed"].tolist() == [1, 1]
+
+
+def test_two_shapers_in_one_point_are_both_named():
+    assert only(record(), record(round_=1, shaper="wirefilter"))["shaper"] == "tc+wirefilter"
+
+
+@pytest.mark.parametrize(
+    ("split_index", "expected"),
+    [("0", "all remote"), ("20", "all local"), ("3", ""), ("0+0", "all remote"), ("20+20", "all local"), ("0+20", "")],
+)
+def test_placement_of_the_baselines(split_index, expected):
+    assert placement(split_index, 20) == expected
+
+
+def test_varying_names_only_axes_with_several_values():
+    assert varying(points(record(3), record(3, backend="rpc")), ["backend", "engine", "profile"]) == ["backend"]
