@@ -63,10 +63,10 @@ def print_frontier(directory: Path | None, by: str, format_: str, out: Path | No
         _print_columns(frontier_table(front, by), format_)
         _remark_on_columns(points)
     sys.stdout.flush()
-    _draw_fronts(points, records, by, out or data.directory / "figures")
+    _draw_fronts(points, records, by, out or data.directory / "figures", _origin(data))
 
 
-def _draw_fronts(points: pd.DataFrame, records: pd.DataFrame, by: str, folder: Path) -> None:
+def _draw_fronts(points: pd.DataFrame, records: pd.DataFrame, by: str, folder: Path, notes: list[str]) -> None:
     """One picture and one csv per profile and value of `by`."""
     from analysis.figures.frontier import get_frontier_info
     from analysis.figures.frontier_drawing import draw_frontier
@@ -80,7 +80,7 @@ def _draw_fronts(points: pd.DataFrame, records: pd.DataFrame, by: str, folder: P
             _remark(f"no picture of {', '.join(map(str, values))}: no valid round")
             continue
         title = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in zip(keys, values, strict=True))
-        info = get_frontier_info(group, here, title)
+        info = get_frontier_info(group, here, title, notes)
         path = folder / f"frontier-{stem}"
         _save(draw_frontier(info), path, frame_rows(group), list(group.columns))
 
@@ -122,7 +122,8 @@ def print_own_frontier(
     except OwnDataError as error:
         raise InputError(str(error)) from error
     if data.dropped:
-        _remark(f"{data.dropped} rows dropped: an objective is missing or not finite")
+        total = data.dropped + len(data.rows)
+        _remark(f"{data.dropped} of {total} rows dropped: an objective is missing or not finite")
     if not data.rows:
         raise InputError(f"{path}: no row has a finite value of every objective ({', '.join(names)})")
     front = front_of(data, objectives, group)
@@ -173,9 +174,18 @@ def _load(directory: Path | None) -> RunData:
         raise InputError(f"{directory}: a line of records.jsonl or probes.jsonl has no {error}") from error
     if directory is None:
         _remark(f"reading {data.directory}")
+    for remark in _origin(data):
+        _remark(remark)
     if not data.records:
         raise click.ClickException(f"{data.directory}: no round is finished yet; nothing to show")
     return data
+
+
+def _origin(data: RunData) -> list[str]:
+    """What a reader of the numbers must know about where they are from."""
+    return (
+        ["Simulated testbed: declared times, nothing was measured."] if data.run.get("testbed") == "simulated" else []
+    )
 
 
 def _print_columns(columns: Sequence[Column], format_: str) -> None:

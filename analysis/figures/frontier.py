@@ -81,11 +81,13 @@ class FrontierInfo:
         return any(max(values) / min(values) >= LOG_FROM_RATIO for values in spans if values)
 
 
-def get_frontier_info(points: pd.DataFrame, records: pd.DataFrame, title: str) -> FrontierInfo:
+def get_frontier_info(
+    points: pd.DataFrame, records: pd.DataFrame, title: str, notes: Sequence[str] = ()
+) -> FrontierInfo:
     """The figure of marked operating points of one network condition.
 
     `points` come from `mark_frontier`, `records` are the `records_frame` rows of the same condition: of them the
-    invalid rounds are drawn apart and the failed cells named in the notes.
+    invalid rounds are drawn apart and the failed cells named in the notes, after `notes`.
     """
     valid = points[points["rounds"] > 0]
     invalid = records[(records["state"] == "invalid") & records[["latency_s", "throughput_img_s"]].notna().all(axis=1)]
@@ -93,6 +95,8 @@ def get_frontier_info(points: pd.DataFrame, records: pd.DataFrame, title: str) -
     unit, factor = ("s", 1.0) if max(latencies, default=0.0) >= SECONDS_FROM_S else ("ms", 1e3)
     front = valid[valid["on_frontier"]]
     named = varying(front, CHOICES)
+    shared = [axis for axis in varying(points, CHOICES) if axis not in named]
+    several_cuts = points["split_index"].str.contains("+", regex=False).any()
     panels = []
     for model in dict.fromkeys(points["model"]):
         rows = valid[valid["model"] == model].to_dict("records")
@@ -105,10 +109,8 @@ def get_frontier_info(points: pd.DataFrame, records: pd.DataFrame, title: str) -
         x_label=f"latency per batch ({unit})",
         y_label="throughput (images/s)",
         title=title,
-        notes=_notes(valid, records, front, [axis for axis in varying(points, CHOICES) if axis not in named]),
-        position_label="position of the first cut"
-        if points["split_index"].str.contains("+", regex=False).any()
-        else "position of the cut",
+        notes=(*notes, *_notes(valid, records, front, shared)),
+        position_label=f"position of the {'first ' if several_cuts else ''}cut",
     )
 
 

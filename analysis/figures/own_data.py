@@ -26,7 +26,8 @@ def get_own_data_info(
     across, up = objectives
     notes = ["Better: " + ", ".join(f"{'more' if o.maximise else 'less'} {o.column}" for o in objectives) + "."]
     if data.dropped:
-        notes.append(f"Left out: {data.dropped} rows without a finite value of both.")
+        rows = "row" if data.dropped == 1 else "rows"
+        notes.append(f"Left out: {data.dropped} {rows} without a finite value of both.")
     return FrontierInfo(
         panels=tuple(Panel(title, tuple(marks)) for title, marks in panels.items()),
         x_label=across.column,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -69,6 +70,7 @@ class Operations:
             "threads": torch.get_num_threads(),
             "cuda_available": torch.cuda.is_available(),
             "rss_bytes": resident_bytes(),
+            "worker_pid": os.getpid(),
         }
 
     def memory(self, _params: JsonObject) -> JsonObject:

@@ -39,7 +39,7 @@ def main() -> None:
     operations = Operations(settings["host"], writer.write)
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, operations), name="control", daemon=True).start()
-    writer.write({"event": "ready", "facts": operations.facts({}), "pid": os.getpid()})
+    writer.write({"event": "ready", "facts": operations.facts({})})
     while True:
         request = requests.get()
         writer.write({"id": request["id"], **_perform(operations, request)})

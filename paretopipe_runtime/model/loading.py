@@ -143,7 +143,9 @@ def _build(name: str) -> nn.Module:
     _require_classification(name)
     import torchvision
 
-    options = {"init_weights": False} if name in _SLOW_INIT else {}
+    options: dict[str, Any] = {"init_weights": False} if name in _SLOW_INIT else {}
+    if name.startswith("vit_"):  # the only ones that are built for one size: that of their published weights
+        options["image_size"] = image_size(name)
     module: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     return module
 

@@ -55,7 +55,8 @@ class Driver:
     """Feeds a pipeline by credits and takes the measurements.
 
     It is the stage loop's `Receiver` (handing out batches) and, directly or through `collect`, gets the results.
-    `on_window` gets every window's depth, figures and samples, and the output check; `on_done` when nothing more is to be measured.
+    `on_window` gets every window's depth, figures and samples, and the output check; `on_done` is called when
+    nothing more is to be measured.
     """
 
     def __init__(

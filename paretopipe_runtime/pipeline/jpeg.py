@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
+import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import nn
-from torchvision.io import decode_jpeg, encode_jpeg
 
 QUALITY = 90
 _LENGTH_BYTES = 8
@@ -15,9 +18,9 @@ class JpegEncode(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode every image of the batch at quality 90."""
-        encoded = [encode_jpeg(image, quality=QUALITY) for image in images]
-        lengths = torch.tensor([len(item) for item in encoded], dtype=torch.int64)
-        return torch.cat([lengths.view(torch.uint8), *encoded])
+        encoded = [_encode(image) for image in images]
+        lengths = np.array([len(item) for item in encoded], dtype=np.int64)
+        return torch.frombuffer(bytearray(lengths.tobytes() + b"".join(encoded)), dtype=torch.uint8)
 
 
 class JpegDecode(nn.Module):
@@ -34,7 +37,22 @@ class JpegDecode(nn.Module):
         if any(length <= 0 for length in lengths) or head + sum(lengths) != len(packed):
             raise RuntimeError(f"{len(packed)} B are not a batch of {self.batch_size} JPEG images")
         parts = torch.split(packed[head:], lengths)
-        return torch.stack([decode_jpeg(part) for part in parts])
+        return torch.stack([_decode(part) for part in parts])
+
+
+def _encode(image: torch.Tensor) -> bytes:
+    file = BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _decode(part: torch.Tensor) -> torch.Tensor:
+    try:
+        with Image.open(BytesIO(part.numpy().tobytes()), formats=("JPEG",)) as image:
+            pixels = np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise RuntimeError(f"a received image is not JPEG: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def worst_case_bytes(batch_size: int, height: int, width: int) -> int:

@@ -88,10 +88,10 @@ def probe(when="after", ok=True, reason=None, segment="seg-0", profile="lan"):
     }
 
 
-def write_run(directory: Path, records, probes=(), schema=1) -> Path:
+def write_run(directory: Path, records, probes=(), schema=1, **run) -> Path:
     """A results directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "run.json").write_text(json.dumps({"schema": schema}))
+    (directory / "run.json").write_text(json.dumps({"schema": schema} | run))
     for name, lines in (("records.jsonl", records), ("probes.jsonl", probes)):
         (directory / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return directory

@@ -13,42 +13,16 @@ from analysis.operating_points import (
     varying,
 )
 
+# fmt: off
 DESIGNED = [
-    "cell",
-    "model",
-    "split",
-    "split_index",
-    "split_name",
-    "backend",
-    "engine",
-    "pipeline",
-    "profile",
-    "shaper",
-    "batch_size",
-    "depth",
-    "round",
-    "status",
-    "valid",
-    "invalid_reason",
-    "latency_s",
-    "latency_p50_s",
-    "latency_p90_s",
-    "throughput_img_s",
-    "network_s",
-    "bytes_per_batch",
-    "rtt_s",
+    "cell", "model", "split", "split_index", "split_name", "backend", "engine", "pipeline", "profile", "shaper",
+    "batch_size", "depth", "round", "status", "valid", "invalid_reason",
+    "latency_s", "latency_p50_s", "latency_p90_s", "throughput_img_s", "network_s", "bytes_per_batch", "rtt_s",
     "bandwidth_bit_s",
-    "stage1_exec_s",
-    "stage1_cpu_pct",
-    "stage1_mem_pct",
-    "stage1_gpu_util_pct",
-    "stage1_gpu_mem_pct",
-    "stage2_exec_s",
-    "stage2_cpu_pct",
-    "stage2_mem_pct",
-    "stage2_gpu_util_pct",
-    "stage2_gpu_mem_pct",
+    "stage1_exec_s", "stage1_cpu_pct", "stage1_mem_pct", "stage1_gpu_util_pct", "stage1_gpu_mem_pct",
+    "stage2_exec_s", "stage2_cpu_pct", "stage2_mem_pct", "stage2_gpu_util_pct", "stage2_gpu_mem_pct",
 ]
+# fmt: on
 
 
 def points(*records):

@@ -76,7 +76,7 @@ class WritesInPlace(nn.Module):
         self.act(x)
         y = x * 2
         y.add_(1)
-        y[:, 0] = 0
+        y[:, 0].zero_()
         return y
 
 

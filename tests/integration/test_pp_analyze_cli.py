@@ -1,0 +1,341 @@
+"""The whole pp-analyze command on results directories written as docs/formats.md has them."""
+
+import csv
+import io
+import math
+import os
+import runpy
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from analysis.cli import main
+
+synthetic = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "unit/analysis/synthetic_run.py")))
+record, invalid, failed = synthetic.record, synthetic.invalid, synthetic.failed
+
+PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<?xml"
+
+
+def analyze(*args):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def paths_in(stderr):
+    return [Path(line) for line in stderr.splitlines() if line.endswith((".png", ".svg", ".csv"))]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*records, probes=(), name="run", schema=1, **run):
+        return synthetic.write_run(tmp_path / name, records, probes, schema, **run)
+
+    return write
+
+
+@pytest.fixture
+def front_run(write):
+    """Two on the front, one dominated, one failed, one invalid; two rounds each."""
+    return write(
+        record(3, latency_s=0.2, throughput_img_s=40.0),
+        record(3, latency_s=0.22, throughput_img_s=38.0, round_=1),
+        record(4, depth=2, latency_s=0.3, throughput_img_s=60.0),
+        record(4, depth=2, latency_s=0.3, throughput_img_s=62.0, round_=1),
+        record(5, latency_s=0.4, throughput_img_s=30.0),
+        failed(k=6),
+        invalid(k=7, latency_s=0.01, throughput_img_s=900.0),
+    )
+
+
+def test_table_csv_has_one_row_per_record_at_full_precision(write):
+    awkward = 0.1 + 0.2
+    result = analyze("table", write(record(latency_s=awkward), record(depth=2), failed(k=4)), "--format", "csv")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    rows = rows_of(result.stdout)
+    assert [(row["split"], row["depth"], row["status"]) for row in rows] == [
+        *[("P3", "1", "ok"), ("P3", "2", "ok"), ("P4", "1", "failed")]
+    ]
+    assert float(rows[0]["latency_s"]) == awkward
+    assert list(rows[0])[:3] == ["cell", "model", "split"]
+    assert list(rows[0])[-1] == "stage2_gpu_mem_pct"
+    assert rows[2]["latency_s"] == rows[2]["stage1_exec_s"] == ""
+
+
+def test_a_network_that_changed_invalidates_its_records(write):
+    probes = [synthetic.probe(ok=False, reason="rtt 0.310 s, declared 0.200 s", segment="seg-9")]
+    run = write(record(segment="seg-9"), record(round_=1, segment="seg-8", latency_s=0.4), probes=probes)
+    changed, kept = rows_of(analyze("table", run, "--format", "csv").stdout)
+    assert (changed["valid"], kept["valid"]) == ("False", "True")
+    assert changed["invalid_reason"] == "network changed during the round: rtt 0.310 s, declared 0.200 s"
+    (point,) = rows_of(analyze("frontier", run, "--format", "csv").stdout)
+    assert (point["latency_s"], point["rounds"], point["rounds_invalid"]) == ("0.4", "1", "1")
+
+
+def test_only_the_last_record_of_a_rerun_counts(write):
+    rows = rows_of(analyze("table", write(failed(k=3), record(3)), "--format", "csv").stdout)
+    assert [row["status"] for row in rows] == ["ok"]
+
+
+@pytest.mark.parametrize("command", [("table", "--format", "md"), ("frontier",)])
+def test_markdown_is_the_whole_of_stdout_and_fits(front_run, command):
+    result = analyze(command[0], front_run, *command[1:])
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert all(line.startswith("| ") or line.startswith("|-") for line in lines)
+    assert max(map(len, lines)) <= 100
+    assert "210 ± 127" in result.stdout
+    assert "failed: " in result.stderr
+    assert "Little's law" in result.stderr
+
+
+def test_latex_is_the_whole_of_stdout(front_run):
+    result = analyze("table", front_run, "--format", "latex")
+    assert result.stdout.startswith("\\begin{tabular}")
+    assert result.stdout.endswith("\\end{tabular}\n")
+    assert r"mobilenet\_v2" in result.stdout
+
+
+def test_frontier_prints_the_front_and_writes_pictures_and_all_points(front_run):
+    result = analyze("frontier", front_run, "--format", "csv")
+    assert result.exit_code == 0
+    front = rows_of(result.stdout)
+    assert [(row["split"], row["depth"], row["on_frontier"]) for row in front] == [
+        ("P3", "1", "True"),
+        ("P4", "2", "True"),
+    ]
+    assert float(front[0]["latency_s"]) == pytest.approx(0.21)
+    assert float(front[0]["latency_s_ci95_high"]) == pytest.approx(0.21 + 12.7062047 * 0.01)
+    png, svg, table = paths_in(result.stderr)
+    assert png == front_run / "figures/frontier-lan.png"
+    assert png.read_bytes().startswith(PNG)
+    assert svg.read_bytes().startswith(SVG)
+    points = {row["split"]: row for row in rows_of(table.read_text())}
+    assert {split: row["on_frontier"] for split, row in points.items()} == {
+        **{"P3": "True", "P4": "True", "P5": "False", "P6": "False", "P7": "False"}
+    }
+    assert points["P7"]["latency_s"] == ""
+    assert points["P5"]["latency_s_ci95_low"] == ""
+
+
+def test_one_round_has_no_interval_and_says_so(write):
+    result = analyze("frontier", write(record()))
+    assert "200.0 ± n/a" in result.stdout
+    assert "1 of 1 points have one valid round: no interval" in result.stderr
+
+
+def test_a_simulation_is_never_taken_for_a_measurement(write):
+    result = analyze("frontier", write(record(), testbed="simulated"))
+    assert result.stderr.startswith("Simulated testbed: declared times, nothing was measured.\n")
+    assert "Simulated" not in analyze("frontier", write(record(), testbed="hosts")).stderr
+
+
+def test_profiles_get_fronts_and_files_of_their_own(write):
+    run = write(record(3), record(3, latency_s=5.0, throughput_img_s=2.0, profile="duress 200ms/5mbit"))
+    result = analyze("frontier", run, "--format", "csv")
+    assert {row["profile"] for row in rows_of(result.stdout)} == {"lan", "duress 200ms/5mbit"}
+    assert {path.name for path in (run / "figures").glob("*.png")} == {
+        "frontier-lan.png",
+        "frontier-duress-200ms-5mbit.png",
+    }
+
+
+def test_values_with_the_same_file_name_do_not_overwrite_each_other(write):
+    run = write(record(3, profile="a/b"), record(3, profile="a b"))
+    analyze("frontier", run)
+    assert {path.name for path in (run / "figures").glob("*.png")} == {"frontier-a-b.png", "frontier-a-b-2.png"}
+
+
+def test_by_backend(write):
+    run = write(record(3), record(3, latency_s=5.0, throughput_img_s=2.0, backend="rpc"))
+    assert len(rows_of(analyze("frontier", run, "--format", "csv").stdout)) == 1
+    result = analyze("frontier", run, "--by", "backend", "--format", "csv")
+    assert {row["backend"] for row in rows_of(result.stdout)} == {"socket", "rpc"}
+    assert (run / "figures/frontier-lan-rpc.svg").is_file()
+
+
+def test_a_profile_without_a_valid_round_has_no_picture(write):
+    run = write(record(3), failed(k=3, profile="duress"))
+    result = analyze("frontier", run)
+    assert result.exit_code == 0
+    assert "no picture of duress: no valid round" in result.stderr
+    assert [path.name for path in (run / "figures").glob("*.png")] == ["frontier-lan.png"]
+
+
+@pytest.mark.parametrize("command", ["table", "frontier"])
+def test_a_run_without_a_valid_point_is_status_1(write, command):
+    run = write(failed(k=3), invalid(k=4))
+    result = analyze(command, run)
+    assert result.exit_code == 1
+    assert "no valid point: 1 records failed, 1 are invalid" in result.stderr
+    assert "out-of-memory on pi2" in result.stderr
+    assert not (run / "figures").exists()
+
+
+@pytest.mark.parametrize("command", ["table", "frontier"])
+def test_a_run_without_records_is_status_1(write, command):
+    result = analyze(command, write())
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "no round is finished yet" in result.stderr
+
+
+def test_the_newest_run_is_the_default(write, tmp_path, monkeypatch):
+    for age, name in ((100, "results/old"), (0, "results/new")):
+        run = write(record(model=name[8:]), name=name)
+        os.utime(run / "run.json", (time.time() - age,) * 2)
+    monkeypatch.chdir(tmp_path)
+    result = analyze("table", "--format", "csv")
+    assert [row["model"] for row in rows_of(result.stdout)] == ["new"]
+    assert result.stderr == "reading results/new\n"
+
+
+def test_no_results_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = analyze("frontier")
+    assert result.exit_code == 2
+    assert result.stderr == "Error: no results under results/; run pp-matrix run first, or name a directory\n"
+
+
+def test_input_that_cannot_be_read_is_one_line_and_status_2(write, tmp_path):
+    other_schema = write(record(), schema=9)
+    cases = {
+        tmp_path / "nowhere": "no results here",
+        other_schema: "schema 9",
+        write({"schema": 1}, name="no-cell"): "no 'cell'",
+    }
+    damaged = write(record(), name="damaged")
+    (damaged / "records.jsonl").write_text("oops\n{}\n")
+    for directory, message in (cases | {damaged: "not a JSON object"}).items():
+        result = analyze("table", directory)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_status_2_after_the_table(write, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = analyze("frontier", write(record()), "--out", tmp_path / "file" / "below")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("| model")
+    assert "name another place with --out" in result.stderr
+
+
+PAPER_STYLE = """\
+model,split,latency_s,throughput_img_s,stage1_mem_pct
+MobileNetV2,P3,1.958,8.256,18.510
+MobileNetV2,P17,1.932,4.400,16.84
+VGG16,P14,13.202,1.172,35.43
+VGG16,P29,14.308,0.598,33.95
+VGG16,P30,,0.5,33.95
+"""
+
+
+@pytest.fixture
+def paper(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "table2.csv"
+    path.write_text(PAPER_STYLE)
+    return path
+
+
+AXES = ("--minimize", "latency_s", "--maximize", "throughput_img_s")
+
+
+def test_from_csv_keeps_all_columns_and_writes_beside_us(paper):
+    result = analyze("frontier", "--from-csv", paper, *AXES, "--label", "split", "--group", "model", "--format", "csv")
+    assert result.exit_code == 0
+    front = rows_of(result.stdout)
+    assert [row["split"] for row in front] == ["P3", "P17", "P14"]
+    assert list(front[0]) == ["model", "split", "latency_s", "throughput_img_s", "stage1_mem_pct", "on_frontier"]
+    assert front[0]["stage1_mem_pct"] == "18.510"
+    assert "1 of 5 rows dropped" in result.stderr
+    assert [str(path) for path in paths_in(result.stderr)] == [
+        f"table2-frontier.{end}" for end in ("png", "svg", "csv")
+    ]
+    everything = rows_of(Path("table2-frontier.csv").read_text())
+    assert [row["on_frontier"] for row in everything] == ["True", "True", "True", "False"]
+    assert Path("table2-frontier.png").read_bytes().startswith(PNG)
+
+
+def test_from_csv_markdown_and_out(paper):
+    result = analyze("frontier", "--from-csv", paper, *AXES, "--out", "there")
+    assert [line.split("|")[2].strip() for line in result.stdout.splitlines()] == ["split", "-------", "P3", "P17"]
+    assert Path("there/table2-frontier.svg").read_bytes().startswith(SVG)
+
+
+def test_three_objectives_have_a_front_but_no_picture(paper):
+    result = analyze("frontier", "--from-csv", paper, *AXES, "--minimize", "stage1_mem_pct", "--format", "csv")
+    assert result.exit_code == 0
+    assert len(rows_of(result.stdout)) == 2
+    assert "no picture" in result.stderr
+    assert sorted(path.name for path in Path().glob("table2-frontier.*")) == ["table2-frontier.csv"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--from-csv", "table2.csv", "--minimize", "latency_s"), "a front needs two objectives or more"),
+        (("--from-csv", "table2.csv", *AXES, "--maximize", "latency_s"), "'latency_s' is an objective more than once"),
+        (("--from-csv", "table2.csv", *AXES, "--minimize", "latencys"), "did you mean 'latency_s'?"),
+        (("--from-csv", "table2.csv", *AXES, "--minimize", "split"), "line 2, column 'split': 'P3' is not a number"),
+        (("--from-csv", "table2.csv", *AXES, "--label", "splits"), "no column 'splits'; did you mean 'split'?"),
+        (("--from-csv", "missing.csv", *AXES), "missing.csv: No such file"),
+        (("--from-csv", "table2.csv", *AXES, "--by", "backend"), "with --from-csv use --group"),
+        (("results", "--from-csv", "table2.csv", *AXES), "name one of them"),
+        (AXES, "--minimize needs --from-csv"),
+        (("--by", "split"), "'split' is not one of"),
+    ],
+)
+def test_bad_requests_are_status_2_and_print_nothing(paper, args, message):
+    result = analyze("frontier", *args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_usable_row(paper):
+    paper.write_text("latency_s,throughput_img_s\n,1\n2,nan\n")
+    result = analyze("frontier", "--from-csv", paper, *AXES)
+    assert result.exit_code == 2
+    assert "no row has a finite value of every objective" in result.stderr
+
+
+def test_pictures_are_the_same_bytes_in_another_process(front_run, tmp_path):
+    analyze("frontier", front_run)
+    code = f"from analysis.cli import main; main({['frontier', str(front_run), '--out', str(tmp_path / 'again')]!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("| model")
+    for name in ("frontier-lan.svg", "frontier-lan.png", "frontier-lan.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (front_run / "figures" / name).read_bytes()
+
+
+def test_help_is_quick_and_has_an_example():
+    code = "import sys; from analysis.cli import main; sys.argv[:] = ['pp-analyze', '--help']; main()"
+    fastest = math.inf
+    for _ in range(3):  # the machine may be busy: one quick start shows that nothing heavy is imported
+        begin = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        fastest = min(fastest, time.monotonic() - begin)
+    assert "pp-analyze frontier" in done.stdout
+    assert fastest <= 0.5
+
+
+def test_raw_table_needs_no_pandas(front_run):
+    code = (
+        "import sys; from analysis.cli import main\n"
+        f"main(['table', {str(front_run)!r}, '--format', 'csv'], standalone_mode=False)\n"
+        "heavy = {'pandas', 'scipy', 'matplotlib', 'seaborn', 'moocore', 'torch'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)

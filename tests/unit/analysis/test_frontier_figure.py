@@ -1,0 +1,212 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_run import failed, invalid, pipeline_records, record
+
+from analysis.figures.frontier import FrontierInfo, Mark, Panel, get_frontier_info, point_label, view, wrapped_notes
+from analysis.figures.frontier_drawing import draw_frontier
+from analysis.figures.labels import Box, place_labels
+from analysis.figures.own_data import get_own_data_info
+from analysis.figures.style import save
+from analysis.frontier import mark_frontier
+from analysis.operating_points import operating_points, records_frame
+from analysis.own_data import Objective, OwnData
+
+
+def info_of(*records, by="profile"):
+    frame = records_frame(records)
+    return get_frontier_info(mark_frontier(operating_points(frame), by), frame, "profile lan")
+
+
+def test_a_panel_per_model_in_the_order_of_the_run():
+    info = info_of(record(model="vgg16"), record(model="alexnet"), record(model="vgg16", depth=2, latency_s=0.3))
+    assert [panel.title for panel in info.panels] == ["vgg16", "alexnet"]
+    assert [len(panel.marks) for panel in info.panels] == [2, 1]
+    assert info.depths == [1, 2]
+
+
+def test_a_mark_is_the_mean_with_its_half_width_in_the_axis_unit():
+    (panel,) = info_of(record(latency_s=0.2), record(latency_s=0.22, round_=1)).panels
+    (mark,) = panel.marks
+    assert mark.x == pytest.approx(210.0)
+    assert mark.x_half == pytest.approx(12.7062047 * 10.0)
+    assert (mark.y, mark.y_half) == (40.0, 0.0)
+    assert (mark.depth, mark.position) == (1, 3 / 20)
+    assert mark.label == "P3 ·D1"
+
+
+def test_long_latencies_are_in_seconds():
+    info = info_of(record(latency_s=0.2), record(4, latency_s=2.5))
+    assert info.x_label == "latency per batch (s)"
+    assert info.panels[0].marks[0].x == 0.2
+    assert info_of(record(latency_s=0.2)).x_label == "latency per batch (ms)"
+
+
+def test_invalid_rounds_stand_apart_and_are_no_marks():
+    (panel,) = info_of(record(), invalid(round_=1, latency_s=0.5), invalid(k=4, latency_s=0.6)).panels
+    assert len(panel.marks) == 1
+    assert sorted(panel.invalid) == [(500.0, 40.0), (600.0, 40.0)]
+
+
+def test_failed_cells_are_in_the_notes_once_each():
+    info = info_of(record(), failed(k=4), failed(k=4, depth=2), failed(k=5, kind="timeout", host="pi1"))
+    assert "Failed: 2 cells: mobilenet_v2 P4 (out-of-memory on pi2), mobilenet_v2 P5 (timeout on pi1)." in info.notes
+
+
+def test_notes_about_the_run_come_first():
+    frame = records_frame([record()])
+    info = get_frontier_info(mark_frontier(operating_points(frame), "profile"), frame, "t", ["Simulated."])
+    assert info.notes[0] == "Simulated."
+
+
+def test_many_failures_are_counted_not_listed():
+    info = info_of(record(), *(failed(k=k) for k in range(4, 10)))
+    assert info.notes[-1].startswith("Failed: 6 cells: mobilenet_v2 P4")
+    assert info.notes[-1].endswith("and 3 more.")
+
+
+def test_notes_say_when_there_is_no_interval():
+    assert info_of(record()).notes == ("One round per point: no intervals.",)
+    assert info_of(record(), record(round_=1)).notes == ("Means of 2 rounds; bars: 95 % t-intervals.",)
+
+
+def test_labels_name_the_axes_that_vary_on_the_front_and_a_note_those_that_do_not():
+    mixed = info_of(record(engine="fused"), record(depth=2, latency_s=0.3, throughput_img_s=50.0))
+    assert [mark.label for mark in mixed.panels[0].marks] == ["P3 ·D1 fused", "P3 ·D2 eager"]
+    one_engine = info_of(record(engine="fused", latency_s=0.1), record())
+    assert one_engine.panels[0].marks[0].label == "P3 ·D1"
+    assert "All points of the frontier: engine fused." in one_engine.notes
+
+
+@pytest.mark.parametrize(
+    ("split", "split_index", "name", "where", "expected"),
+    [
+        ("P3", "3", "features.2", "", "P3 ·D2"),
+        ("7", "7", "features.6.add", "", "features.6.add ·D2"),
+        ("P3+P9", "3+9", "a+b", "", "P3+P9 ·D2"),
+        ("0", "0", "x", "all remote", "all remote ·D2"),
+        ("P20", "20", "classifier", "all local", "all local ·D2"),
+    ],
+)
+def test_point_labels(split, split_index, name, where, expected):
+    row = {"split": split, "split_index": split_index, "split_name": name, "placement": where, "depth": 2}
+    assert point_label(row) == expected
+
+
+def test_batch_sizes_in_labels_say_what_they_are():
+    row = {"split": "P3", "split_index": "3", "split_name": "x", "placement": "", "depth": 1, "batch_size": 8}
+    assert point_label(row, ["batch_size"]) == "P3 ·D1 b8"
+
+
+def test_staircase_is_the_front_from_left_to_right():
+    marks = [Mark(x, y, math.nan, math.nan, front, "") for x, y, front in [(3, 9, True), (1, 5, True), (2, 4, False)]]
+    assert Panel("m", tuple(marks)).staircase == [(1, 5), (3, 9)]
+
+
+def panel_of(*places, invalid=()):
+    return Panel("m", tuple(Mark(x, y, math.nan, math.nan, True, "") for x, y in places), invalid)
+
+
+@pytest.mark.parametrize(
+    ("panel", "log"),
+    [
+        (panel_of((1, 1), (2, 1)), False),
+        (panel_of((1, 1), (31, 1)), True),
+        (panel_of((0, 1), (31, 1)), False),
+        (panel_of((1, 1), (31, 1), invalid=((0.0, 1.0),)), False),
+    ],
+)
+def test_an_axis_is_logarithmic_only_where_it_must_and_can(panel, log):
+    assert FrontierInfo((panel,), "x", "y").log_scale("x") is log
+
+
+def test_view_holds_all_values_but_not_bars_that_dwarf_them():
+    low, high = view([10.0, 20.0], [1.0, 500.0], log=False)
+    assert low < 9.0
+    assert 20.0 < high < 30.0
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_view_of_a_single_value_is_not_empty(log):
+    low, high = view([5.0], [math.nan], log=log)
+    assert low < 5.0 < high
+
+
+def test_notes_are_wrapped_to_the_figure():
+    info = FrontierInfo((), "x", "y", notes=("word " * 40, "next"))
+    assert max(map(len, wrapped_notes(info, 50).splitlines())) <= 50
+    assert wrapped_notes(info, 50).endswith("\nnext")
+
+
+COORDINATE = st.floats(20, 180)
+
+
+@given(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=1, max_size=12))
+def test_placed_labels_cover_neither_each_other_nor_a_point_and_stay_inside(anchors):
+    bounds, size = Box(0, 0, 200, 200), (40.0, 9.0)
+    marks = [Box.around(anchor, 6, 6) for anchor in anchors]
+    centres = place_labels(anchors, [size] * len(anchors), bounds, marks)
+    boxes = [Box.around(centre, *size) for centre in centres if centre is not None]
+    assert all(bounds.holds(box) for box in boxes)
+    assert not any(box.overlap(mark) for box in boxes for mark in marks)
+    assert not any(a.overlap(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert len(anchors) > 1 or len(boxes) == 1
+
+
+def test_a_label_avoids_lines_where_it_can():
+    wall = Box(0, 105, 200, 106)
+    (centre,) = place_labels([(100, 100)], [(30, 8)], Box(0, 0, 200, 200), [], strokes=[wall])
+    assert not Box.around(centre, 30, 8).overlap(wall)
+
+
+def test_a_label_without_room_is_left_out():
+    assert place_labels([(5, 5)], [(40, 9)], Box(0, 0, 10, 10), []) == [None]
+
+
+OWN = OwnData(["a", "b"], [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}], [(1.0, 5.0), (2.0, 6.0)], dropped=1)
+OBJECTIVES = [Objective("cost_usd", False), Objective("accuracy_pct", True)]
+
+
+def test_own_data_has_a_panel_per_group_and_names_the_objectives():
+    info = get_own_data_info(OWN, [True, False], OBJECTIVES, label="a", group="b")
+    assert [(panel.title, panel.marks[0].label) for panel in info.panels] == [("x", "1"), ("y", "2")]
+    assert (info.x_label, info.y_label) == ("cost_usd", "accuracy_pct")
+    assert info.notes == (
+        "Better: less cost_usd, more accuracy_pct.",
+        "Left out: 1 row without a finite value of both.",
+    )
+
+
+def test_own_data_needs_two_objectives_for_a_picture():
+    with pytest.raises(ValueError, match="two axes, not 3"):
+        get_own_data_info(OWN, [True, True], [*OBJECTIVES, OBJECTIVES[0]], None, None)
+
+
+def labels_in(figure):
+    return {text.get_text() for ax in figure.axes for text in ax.texts}
+
+
+def test_drawing_labels_the_front_and_nothing_else(tmp_path):
+    info = info_of(*pipeline_records(rounds=3), failed(k=5, round_=9), invalid(k=6, round_=9))
+    figure = draw_frontier(info)
+    (panel,) = info.panels
+    assert labels_in(figure) == {mark.label for mark in panel.marks if mark.on_frontier}
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert legend == {"frontier", "dominated", "invalid round", "depth 1", "depth 2", "depth 4"}
+    first, second = (save(draw_frontier(info), tmp_path / name / "frontier-lan") for name in ("a", "b"))
+    assert [path.suffix for path in first] == [".png", ".svg"]
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, second, strict=True))
+    svg = first[1].read_text()
+    assert "<dc:date>" not in svg
+
+
+def test_a_model_without_a_valid_round_has_an_empty_panel_that_says_so():
+    figure = draw_frontier(info_of(record(model="alexnet"), failed(model="vgg16")))
+    assert "no valid round" in labels_in(figure)
+
+
+def test_names_are_text_and_no_formulas(tmp_path):
+    info = FrontierInfo((Panel(r"$\bad$", (Mark(1.0, 1.0, 0.1, 0.1, True, r"$\worse$"),)),), "$x", "y_")
+    assert save(draw_frontier(info), tmp_path / "f")[0].stat().st_size > 0

@@ -1,0 +1,96 @@
+"""From completions to figures, and the checks that a point must pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from paretopipe_runtime.pipeline.window import Completion, Window, WindowPlan, check, sample_rows, summarise
+from paretopipe_runtime.transport.frame import StageTimes
+
+EXEC_S = (0.10, 0.06)
+
+
+def times(exec_s: float, k: int, period_s: float, sent_bytes: int = 1000) -> StageTimes:
+    """A stage that used 90 % of its core between batches `period_s` apart; its clock starts anywhere."""
+    return StageTimes(0.0, 0.0, exec_s, 0.0, 0.001, 50 + 0.9 * k * period_s, 9000 + k * period_s, 5e6, sent_bytes)
+
+
+def steady(depth: int, n: int, period_s: float, latency_s: float) -> Window:
+    """A window of `n` batches that came back every `period_s`."""
+    done = [
+        Completion(k, 100 + k * period_s, latency_s, tuple(times(one, k, period_s) for one in EXEC_S))
+        for k in range(n + 1)
+    ]
+    return Window(depth, done[0], warmup_batches=3, warmup_s=0.5, completions=done[1:])
+
+
+def test_figures_of_a_steady_window() -> None:
+    measured = summarise(steady(2, 12, period_s=0.1, latency_s=0.2), batch_size=8)
+    assert measured["throughput_img_s"] == pytest.approx(80.0)
+    assert measured["latency_s"] == pytest.approx(0.2)
+    assert measured["latency_p50_s"] == pytest.approx(0.2)
+    assert measured["latency_p90_s"] is None
+    assert measured["network_s"] is None
+    assert measured["window_s"] == pytest.approx(1.2)
+    assert measured["window_batches"] == 12
+    assert measured["bytes_per_batch"] == 1000, "the last stage's result does not count"
+    assert [s["exec_s"] for s in measured["stages"]] == pytest.approx(list(EXEC_S))
+    assert [s["cpu_pct"] for s in measured["stages"]] == pytest.approx([90.0, 90.0])
+    assert measured["valid"], measured["invalid_reason"]
+
+
+def test_network_time_is_what_the_stages_do_not_explain() -> None:
+    measured = summarise(steady(1, 5, period_s=0.2, latency_s=0.2), batch_size=8)
+    assert measured["network_s"] == pytest.approx(0.2 - sum(EXEC_S) - 2 * 0.001)
+    assert measured["latency_p50_s"] is None, "5 samples are too few for a median"
+
+
+def test_percentiles_appear_with_enough_samples() -> None:
+    measured = summarise(steady(2, 64, period_s=0.1, latency_s=0.2), batch_size=8)
+    assert measured["latency_p90_s"] == pytest.approx(0.2)
+
+
+POINT = {"depth": 1, "batch_size": 8, "n": 50, "latency_s": 0.2, "throughput_img_s": 40.0, "exec_s": [0.1, 0.06]}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"exec_s": [0.15, 0.06]}, "below the stages' own"),
+        ({"depth": 4, "latency_s": 0.2, "throughput_img_s": 90.0}, "exceeds the slowest stage's 80 img/s"),
+        ({"depth": 4, "latency_s": 0.2, "throughput_img_s": 80.0}, "Little's law"),
+        ({"depth": 2, "latency_s": 0.2, "throughput_img_s": 80.0}, None),
+    ],
+)
+def test_a_point_that_contradicts_itself_is_invalid(change: dict, reason: str | None) -> None:
+    found = check(**(POINT | change))
+    if reason is None:
+        assert found is None
+    else:
+        assert reason in str(found)
+
+
+@pytest.mark.parametrize(
+    ("plan", "completed", "elapsed_s", "over"),
+    [
+        (WindowPlan(10, None, 1), 9, 99.0, False),
+        (WindowPlan(10, None, 1), 10, 0.1, True),
+        (WindowPlan(None, 1.0, 5), 4, 60.0, False),
+        (WindowPlan(None, 1.0, 5), 5, 0.9, False),
+        (WindowPlan(None, 1.0, 5), 5, 1.0, True),
+        (WindowPlan(10, 1.0, 5), 10, 0.5, True),
+        (WindowPlan(10, 1.0, 5), 6, 1.5, True),
+    ],
+)
+def test_a_window_ends_by_batches_or_by_seconds_with_a_least_number(
+    plan: WindowPlan, completed: int, elapsed_s: float, over: bool
+) -> None:
+    assert plan.is_over(completed, elapsed_s) is over
+
+
+def test_one_sample_row_per_batch() -> None:
+    rows = sample_rows(steady(2, 5, 0.1, 0.2))
+    assert [row["batch_id"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[0]["stage2_exec_s"] == EXEC_S[1]
+    assert {"depth", "latency_s", "stage1_queue_s", "stage2_rss_bytes"} <= set(rows[0])
