@@ -96,8 +96,13 @@ def probe_line(
     time: str,
     probe: ProbeResult | None,
     reason: str | None,
+    *,
+    late: bool = False,
 ) -> JsonObject:
-    """A line of probes.jsonl; `probe` is None where the path could not be measured, `reason` None where it is kept."""
+    """A line of probes.jsonl; `probe` is None where the path could not be measured, `reason` None where it is kept.
+
+    `late`: the segment was cut off (by SIGKILL, say), and this is the first measurement after the run was resumed.
+    """
     return {
         "schema": SCHEMA,
         "segment": segment,
@@ -113,6 +118,8 @@ def probe_line(
         "declared": declared(profile),
         "ok": reason is None,
         "reason": reason,
+        "late": late,
+        "vitals": dict(probe.vitals) if probe else {},
     }
 
 

@@ -81,7 +81,8 @@ class Runner:
             self._run_round(_Segment(group, profile, shaper), pass_)
 
     def _run_round(self, segment: _Segment, pass_: RoundPass) -> None:
-        before, reason = self._probe(segment, "before")
+        cut_off = self._store.open_segments(segment.group.pipeline, segment.profile.name)
+        before, reason = self._probe(segment, "before", cut_off)
         if before is None or reason is not None:
             error = CellError(
                 "network",
@@ -104,25 +105,25 @@ class Runner:
         if stopped:
             raise _FailFastError
 
-    def _probe(self, segment: _Segment, when: str) -> tuple[ProbeResult | None, str | None]:
+    def _probe(
+        self, segment: _Segment, when: str, cut_off: Sequence[str] = ()
+    ) -> tuple[ProbeResult | None, str | None]:
+        """Measure the path and store what came out, also as the late `after` of segments that were cut off."""
         probe: ProbeResult | None = None
+        pipeline, profile = segment.group.pipeline, segment.profile
         try:
-            probe = self._testbed.probe(segment.group.pipeline, segment.profile)
-            _, reason = verify(segment.profile, self._own_path.get(segment.group.pipeline), probe)
+            probe = self._testbed.probe(pipeline, profile)
+            _, reason = verify(profile, self._own_path.get(pipeline), probe)
         except CellError as error:
             reason = f"the path could not be measured: {error.message}"
+        now = _now()
         with self._interrupts.shield():
-            self._store.append_probe(
-                probe_line(
-                    segment.id,
-                    when,
-                    segment.group.pipeline,
-                    segment.profile,
-                    segment.shaper,
-                    _now(),
-                    probe,
-                    reason,
+            for id_ in cut_off:
+                self._store.append_probe(
+                    probe_line(id_, "after", pipeline, profile, segment.shaper, now, probe, reason, late=True)
                 )
+            self._store.append_probe(
+                probe_line(segment.id, when, pipeline, profile, segment.shaper, now, probe, reason)
             )
         return probe, reason
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from paretopipe_matrix.errors import StoreError, WriteError
 from paretopipe_matrix.testbed import JsonObject
-from paretopipe_runtime.results import append_lines, load_run, truncate_torn_tail
+from paretopipe_runtime.results import append_lines, load_run, read_lines, truncate_torn_tail
 from paretopipe_runtime.results.directory import SCHEMA, RunData
 
 _LOCK = ".lock"
@@ -100,6 +100,16 @@ class Store:
         """Append to probes.jsonl and wait for the disk."""
         with self._writing("probes.jsonl"):
             append_lines(self.directory / "probes.jsonl", [probe])
+
+    def open_segments(self, pipeline: str, profile: str) -> list[str]:
+        """Segments of a group that have a `before` probe with a kept profile, but no `after`: the run was cut off."""
+        opened: dict[str, None] = {}
+        for line in read_lines(self.directory / "probes.jsonl"):
+            if line["when"] == "after":
+                opened.pop(line["segment"], None)
+            elif line["ok"] and (line["pipeline"], line["profile"]) == (pipeline, profile):
+                opened[line["segment"]] = None
+        return list(opened)
 
     def write_samples(self, cell: str, round_: int, rows: Iterable[JsonObject]) -> None:
         """Write samples/<cell>/<round>.parquet; rows of depths that were not measured this time are kept."""

@@ -117,6 +117,8 @@ class ProbeResult:
     rtt_samples_s: tuple[float, ...]
     bandwidth_bit_s: float
     bandwidth_bytes: int
+    vitals: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Host -> frequency, temperature, throttling and load at that moment."""
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,9 @@ _CAUSES = (
     "bad-frame",
     "port-busy",
     "timeout",
+    "aborted",
     "unreachable",
     "peer-lost",
-    "aborted",
 )
 
 
@@ -183,9 +183,10 @@ class Session:
                 ("weight_hash", "give both the same weights (same file, or the same seed)"),
             ):
                 if answers[host][what] != first[what]:
+                    values = f"{first[what]} on {hosts[0]}, {answers[host][what]} on {host}"
                     raise CellError(
                         "handshake",
-                        f"{request.model}: {what} differs: {first[what]} on {hosts[0]}, {answers[host][what]} on {host}",
+                        f"{request.model}: {what} differs: {values}",
                         host,
                         remedy,
                     )
@@ -222,7 +223,8 @@ class Session:
             if link.loss_pct:
                 raise CellError(
                     "network",
-                    f"profile {profile.name}: {direction} asks for {link.loss_pct:g} % loss, which the link model cannot do",
+                    f"profile {profile.name}: {direction} asks for {link.loss_pct:g} % loss, "
+                    "which the link model cannot do",
                     None,
                     "leave out loss, or run on hosts with tc (netem)",
                 )
@@ -272,6 +274,7 @@ class Session:
             rtt_samples_s=samples,
             bandwidth_bit_s=results[answerer]["bandwidth_bit_s"],
             bandwidth_bytes=results[answerer]["bandwidth_bytes"],
+            vitals={host: self._agents[host].call("vitals", timeout_s=10.0) for host in hosts},
         )
 
     # Cells ---------------------------------------------------------------------------------------------------

@@ -151,11 +151,10 @@ def _build(name: str) -> nn.Module:
 
 
 def _for_inference(module: nn.Module) -> nn.Module:
-    module.eval().requires_grad_(False)
     lazy = [name for name, parameter in module.named_parameters() if nn.parameter.is_lazy(parameter)]
     if lazy:
         raise ModelError(f"parameter {lazy[0]} has no shape yet (a Lazy module): run the model once in its factory")
-    return module
+    return module.eval().requires_grad_(False)
 
 
 def _require_classification(name: str) -> None:

@@ -231,3 +231,11 @@ def test_a_file_that_runs_code_is_refused_and_does_not_run(tmp_path: Path, archi
     with pytest.raises(ModelError, match="holds more than tensors and was not loaded"):
         load_model(SMALL, weights=path)
     assert not victim.exists()
+
+
+def test_a_factory_with_shapes_yet_unknown_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import toy_models
+
+    monkeypatch.setattr(toy_models, "small", lambda: nn.LazyLinear(3))
+    with pytest.raises(ModelError, match=r"parameter weight has no shape yet .a Lazy module.: run the model once"):
+        skeleton(SMALL)
