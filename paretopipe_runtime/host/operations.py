@@ -33,7 +33,8 @@ JsonObject = dict[str, Any]
 Emit = Callable[[JsonObject], None]
 
 OPERATIONS = frozenset(
-    "describe facts measure memory prepare probe probe_listen probe_serve profile_blocks release serve".split()
+    {"describe", "facts", "measure", "memory", "prepare", "profile_blocks", "release", "serve"}
+    | {"probe", "probe_listen", "probe_serve"}
 )
 
 # Pipeline results equal the unsplit model's within this, where hosts differ in CPU or thread count.
@@ -171,7 +172,8 @@ class Operations:
     def _reference(self, model: ResidentModel, params: JsonObject, *, encoded: bool) -> torch.Tensor:
         """The unsplit model's result for the first batch, computed once on this host."""
         fields = ("model", "weights", "seed", "batch_size", "input")
-        key = repr(([params[name] for name in fields], encoded and params["input_encoding"]))
+        encoded = encoded and params["input_encoding"] != "raw"
+        key = repr(([params[name] for name in fields], encoded))
         if key not in self._references:
             images = self._input(params, model).batch(0)
             with torch.inference_mode():

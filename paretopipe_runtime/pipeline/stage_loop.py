@@ -6,11 +6,12 @@ outputs in memory. Each part stamps what it did, so that every batch carries its
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
@@ -38,6 +39,49 @@ class _Stop(Exception):  # noqa: N818 - a signal between threads, not an error
     """Another part of the stage has failed."""
 
 
+T = TypeVar("T")
+
+
+class _Slots(Generic[T]):
+    """A bounded queue that can be closed under a waiting reader or writer (queue.Queue cannot before Python 3.13).
+
+    `capacity` 0 means no bound. None is the end of the stream.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._items: deque[T | None] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, item: T | None) -> None:
+        """Append as soon as there is room. Raises _Stop once closed."""
+        with self._changed:
+            while self._capacity and len(self._items) >= self._capacity and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                raise _Stop
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def get(self) -> T | None:
+        """Take the first item as soon as there is one. Raises _Stop once closed."""
+        with self._changed:
+            while not self._items and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                raise _Stop
+            self._changed.notify_all()
+            return self._items.popleft()
+
+    def close(self) -> None:
+        """Wake everybody up; what is still inside is dropped."""
+        with self._changed:
+            self._closed = True
+            self._items.clear()
+            self._changed.notify_all()
+
+
 class StageLoop:
     """Moves batches from `receiver` through `compute` to `sender` until the stream ends.
 
@@ -49,8 +93,8 @@ class StageLoop:
         self._receiver = receiver
         self._compute = compute
         self._sender = sender
-        self._inputs: queue.Queue[Batch | None] = queue.Queue(held_inputs)
-        self._outputs: queue.Queue[_Finished | None] = queue.Queue(1)
+        self._inputs: _Slots[Batch] = _Slots(held_inputs)
+        self._outputs: _Slots[_Finished] = _Slots(1)
         self._lock = threading.Lock()
         self._error: Exception | None = None
         self._stopping = False
@@ -77,6 +121,8 @@ class StageLoop:
             if self._error is None:
                 self._error = error
         if first:
+            self._inputs.close()
+            self._outputs.close()
             self._receiver.close()
             self._sender.close()
 
@@ -88,37 +134,19 @@ class StageLoop:
         except (TransportError, ComputeError) as error:
             self.fail(error)
 
-    def _put(self, target: queue.Queue[Batch | None] | queue.Queue[_Finished | None], item: object) -> None:
-        # Polling only matters once something has failed; in normal running put() wakes at once.
-        while not self._stopping:
-            try:
-                target.put(item, timeout=0.2)  # type: ignore[arg-type]
-            except queue.Full:
-                continue
-            return
-        raise _Stop
-
-    def _get(self, source: queue.Queue[Batch | None]) -> Batch | None:
-        while not self._stopping:
-            try:
-                return source.get(timeout=0.2)
-            except queue.Empty:
-                continue
-        raise _Stop
-
     def _receive(self) -> None:
         while True:
             batch = self._receiver.recv()
-            self._put(self._inputs, batch)
+            self._inputs.put(batch)
             if batch is None:
                 return
 
     @torch.inference_mode()
     def _work(self) -> None:
         while True:
-            batch = self._get(self._inputs)
+            batch = self._inputs.get()
             if batch is None:
-                self._put(self._outputs, None)
+                self._outputs.put(None)
                 return
             start_s = time.monotonic()
             try:
@@ -130,8 +158,7 @@ class StageLoop:
             if result.untyped_storage().data_ptr() != batch.tensor.untyped_storage().data_ptr():
                 release()
                 release = _nothing
-            self._put(
-                self._outputs,
+            self._outputs.put(
                 _Finished(
                     Batch(batch.batch_id, result, batch.stages, batch.recv_s, release=release),
                     start_s - batch.ready_s,
@@ -143,11 +170,11 @@ class StageLoop:
 
     def _send(self) -> None:
         while True:
-            finished = self._get(self._outputs)  # type: ignore[arg-type]
+            finished = self._outputs.get()
             if finished is None:
                 self._sender.end()
                 return
-            self._forward(finished)  # type: ignore[arg-type]
+            self._forward(finished)
             del finished
 
     def _forward(self, finished: _Finished) -> None:
