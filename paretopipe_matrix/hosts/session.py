@@ -283,13 +283,13 @@ class Session:
         """Prepare all stages, run the cell, check the output. Raises CellError with the depths that were finished."""
         hosts = self._hosts(run.pipeline)
         cuts = [cut.index for cut in run.cuts]
-        if cuts == [run.n_cuts]:
-            # Everything local: one stage on the first host, nothing crosses a link.
-            hosts, cuts = hosts[:1], []
-        elif len(cuts) != len(hosts) - 1:
+        if len(cuts) != len(hosts) - 1:
             raise CellError(
                 "request", f"{len(cuts)} cut(s) make {len(cuts) + 1} stages, {run.pipeline} has {len(hosts)} hosts"
             )
+        while cuts and cuts[-1] == run.n_cuts:
+            # Nothing is left for the last host: it takes no part. Cut N alone is one stage, and nothing crosses a link.
+            hosts, cuts = hosts[:-1], cuts[:-1]
         prepared = self._prepare(run, hosts, cuts)
         driver = self._agents[hosts[0]]
         finished: list[DepthResult] = []

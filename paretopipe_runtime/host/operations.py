@@ -159,7 +159,7 @@ class Operations:
         first, last = cuts[0].index, cuts[-1].index
         by_index = {cut.index: cut for cut in cuts}
         if hi == first:
-            return nn.Sequential(self._encode(params))
+            return nn.Sequential(self._encode(params) if params["stage"] == 0 else nn.Identity())
         parts: list[nn.Module] = []
         if lo == first:
             if params["stage"] > 0:
@@ -271,7 +271,8 @@ class Operations:
         """Forget the prepared cell; its stage's memory goes with it."""
         if self._cell is not None:
             self._cell.close()
-        self._cell, self._stage = None, None
+            self._cell, self._stage = None, None
+            _trim()
         return {}
 
     # The data path -------------------------------------------------------------------------------------------

@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
-from paretopipe_runtime.transport.endpoint import recv_exactly, send_all
+from paretopipe_runtime.transport.endpoint import recv_at_least, send_all
 from paretopipe_runtime.transport.errors import TransportError
 from paretopipe_runtime.transport.frame import (
+    DTYPES,
     PREFIX_BYTES,
     FrameError,
     Header,
@@ -34,7 +35,7 @@ from paretopipe_runtime.transport.frame import (
 from paretopipe_runtime.transport.link_model import LinkSpec, ModelledLink
 
 
-@dataclass
+@dataclass(slots=True)
 class Batch:
     """One batch on its way through the pipeline."""
 
@@ -58,8 +59,7 @@ class Receiver(Protocol):
         """Unblock `recv` and give everything back."""
 
 
-@dataclass(frozen=True)
-class Payload:
+class Payload(NamedTuple):
     """A tensor made ready for sending: what the header needs, and its memory (kept alive by `tensor`)."""
 
     tensor: torch.Tensor
@@ -83,28 +83,44 @@ class Sender(Protocol):
         """Unblock `send` and give everything back."""
 
 
-def dtype_name(dtype: torch.dtype) -> str:
-    """`float32` for torch.float32, the name that frames use."""
-    return str(dtype).removeprefix("torch.")
+_DTYPE_NAMES = {getattr(torch, name): name for name in DTYPES}
 
 
 def serialize(tensor: torch.Tensor) -> Payload:
-    """The range of storage that a CPU tensor covers, without a copy."""
-    covered = extent(tuple(tensor.shape), tuple(tensor.stride()))
+    """The range of storage that a CPU tensor covers, without a copy. Raises TransportError for an unknown dtype."""
+    name = _DTYPE_NAMES.get(tensor.dtype)
+    if name is None:
+        raise TransportError("bad-frame", f"tensors of {tensor.dtype} cannot be sent")
+    if name != "bfloat16" and tensor.is_contiguous() and tensor.numel():
+        return Payload(tensor, name, tensor.numpy().data.cast("B"))
+    covered = extent(tuple(tensor.shape), tensor.stride())
     flat = torch.as_strided(tensor, (covered,), (1,), tensor.storage_offset())
-    return Payload(tensor, dtype_name(tensor.dtype), flat.view(torch.uint8).numpy().data)
+    return Payload(tensor, name, flat.view(torch.uint8).numpy().data)
 
 
 def payload_header(batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> Header:
     """The header of a tensor of any dense or strided layout."""
-    shape, stride = tuple(payload.tensor.shape), tuple(payload.tensor.stride())
+    shape, stride = tuple(payload.tensor.shape), payload.tensor.stride()
     return Header(Kind.TENSOR, batch_id, payload.dtype, shape, stride, len(payload.data), stages)
 
 
-def tensor_view(buffer: torch.Tensor, header: Header) -> torch.Tensor:
-    """The tensor that a header describes, as a view of a uint8 buffer."""
-    flat = buffer[: header.payload_bytes].view(getattr(torch, header.dtype))
-    return torch.as_strided(flat, header.shape, header.stride)
+class _Buffer:
+    """Memory for one payload; the tensor seen in it is made once per layout, because a stream has only one."""
+
+    def __init__(self, nbytes: int) -> None:
+        # Untouched memory costs nothing: a buffer becomes resident as far as payloads reach.
+        self._memory = torch.empty(nbytes, dtype=torch.uint8)
+        self.data = self._memory.numpy().data
+        self._layout: tuple[object, ...] = ()
+        self._view = self._memory
+
+    def view(self, header: Header) -> torch.Tensor:
+        """The tensor that a header describes."""
+        layout = header.dtype, header.shape, header.stride
+        if layout != self._layout:
+            flat = self._memory[: header.payload_bytes].view(getattr(torch, header.dtype))
+            self._view, self._layout = torch.as_strided(flat, header.shape, header.stride), layout
+        return self._view
 
 
 def shut_down(sock: socket.socket) -> None:
@@ -123,38 +139,58 @@ class SocketReceiver:
     def __init__(self, sock: socket.socket, limit_bytes: int, buffers: int = 2) -> None:
         self._sock = sock
         self._limit_bytes = limit_bytes
-        self._prefix = bytearray(PREFIX_BYTES)
-        self._free: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
-        self._closed = threading.Event()
+        # Frames of one stream have headers of one size: after the first, one system call reads the whole header.
+        self._header = bytearray(PREFIX_BYTES)
+        self._ahead = b""
+        # The buffer given back last is taken first: it is the one that may still be in a cache.
+        self._free = deque(_Buffer(limit_bytes) for _ in range(buffers))
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         for _ in range(buffers):
-            # Untouched memory costs nothing: a buffer becomes resident as far as payloads reach.
-            self._free.put(torch.empty(limit_bytes, dtype=torch.uint8))
+            self._tokens.put(True)
 
     def recv_header(self) -> Header:
         """Read and check the next header. Raises TransportError (`bad-frame`, `peer-lost`)."""
-        recv_exactly(self._sock, memoryview(self._prefix))
+        have = self._fill(memoryview(self._header), PREFIX_BYTES)
         try:
-            prefix = decode_prefix(self._prefix, self._limit_bytes)
-            rest = bytearray(prefix.rest_bytes)
-            recv_exactly(self._sock, memoryview(rest))
-            return decode_rest(prefix, rest)
+            prefix = decode_prefix(self._header[:PREFIX_BYTES], self._limit_bytes)
+            size = PREFIX_BYTES + prefix.rest_bytes
+            if len(self._header) < size:
+                self._header += bytes(size - len(self._header))
+            if have < size:
+                self._fill(memoryview(self._header)[have:size], size - have)
+            elif have > size:
+                self._ahead = bytes(self._header[size:have])
+                del self._header[size:]
+            return decode_rest(prefix, self._header[PREFIX_BYTES:size])
         except FrameError as error:
             raise TransportError("bad-frame", f"a frame was rejected: {error}", "rerun the cell") from error
+
+    def _fill(self, view: memoryview, least: int) -> int:
+        """Read at least `least` bytes, and no more than fit; returns how many."""
+        if not self._ahead:
+            return recv_at_least(self._sock, view, least)
+        have = min(len(self._ahead), len(view))
+        view[:have] = self._ahead[:have]
+        self._ahead = self._ahead[have:]
+        return have + recv_at_least(self._sock, view[have:], least - have) if have < least else have
 
     def recv_control(self) -> Header:
         """The next header; its payload, if any, is read into the first buffer and dropped."""
         header = self.recv_header()
         if header.payload_bytes:
             buffer = self._take_buffer()
-            recv_exactly(self._sock, buffer.numpy().data[: header.payload_bytes])
-            self._free.put(buffer)
+            self._fill(buffer.data[: header.payload_bytes], header.payload_bytes)
+            self._give_back(buffer)
         return header
 
-    def _take_buffer(self) -> torch.Tensor:
-        buffer = self._free.get()
-        if buffer is None:
+    def _take_buffer(self) -> _Buffer:
+        if not self._tokens.get():
             raise TransportError("aborted", "stopped while waiting for a free buffer")
-        return buffer
+        return self._free.pop()
+
+    def _give_back(self, buffer: _Buffer) -> None:
+        self._free.append(buffer)
+        self._tokens.put(True)
 
     def recv(self) -> Batch | None:
         """The next batch, or None at the end of the stream."""
@@ -165,20 +201,20 @@ class SocketReceiver:
         if header.kind is not Kind.TENSOR:
             raise TransportError("bad-frame", f"a {header.kind.name} frame came where a tensor was expected")
         buffer = self._take_buffer()
-        recv_exactly(self._sock, buffer.numpy().data[: header.payload_bytes])
+        self._fill(buffer.data[: header.payload_bytes], header.payload_bytes)
         ready_s = time.monotonic()
         return Batch(
             header.batch_id,
-            tensor_view(buffer, header),
+            buffer.view(header),
             header.stages,
             ready_s - start_s,
             ready_s,
-            lambda: self._free.put(buffer),
+            lambda: self._give_back(buffer),
         )
 
     def close(self) -> None:
         """Unblock a reader and close the connection."""
-        self._free.put(None)
+        self._tokens.put(False)
         shut_down(self._sock)
 
 

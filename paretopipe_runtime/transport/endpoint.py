@@ -72,20 +72,28 @@ def connect(address: str, port: int, timeout_s: float) -> socket.socket:
     return sock
 
 
-def recv_exactly(sock: socket.socket, view: memoryview) -> None:
-    """Fill `view` from the socket without allocating.
+def recv_at_least(sock: socket.socket, view: memoryview, least: int) -> int:
+    """Read into `view` until `least` bytes are there; returns how many came, which may be more.
 
     Raises TransportError (`peer-lost`) if the connection ends first.
     """
+    # MSG_WAITALL (recv(2)): one wake-up for a whole payload instead of one per arriving piece.
+    flags = socket.MSG_WAITALL if least == len(view) else 0
     done = 0
-    while done < len(view):
+    while done < least:
         try:
-            count = sock.recv_into(view[done:])
+            count = sock.recv_into(view[done:] if done else view, 0, flags)
         except OSError as error:
             raise TransportError("peer-lost", f"the connection broke: {error.strerror or error}") from error
         if count == 0:
             raise TransportError("peer-lost", "the peer closed the connection in the middle of the stream")
         done += count
+    return done
+
+
+def recv_exactly(sock: socket.socket, view: memoryview) -> None:
+    """Fill `view` from the socket without allocating. Raises TransportError as `recv_at_least` does."""
+    recv_at_least(sock, view, len(view))
 
 
 def send_all(sock: socket.socket, *parts: bytes | memoryview) -> None:
@@ -93,13 +101,14 @@ def send_all(sock: socket.socket, *parts: bytes | memoryview) -> None:
 
     Raises TransportError (`peer-lost`) if the peer is gone.
     """
-    views = [memoryview(part) for part in parts if len(part)]
     try:
+        sent = sock.sendmsg(parts)
+        views = [memoryview(part) for part in parts]
         while views:
-            sent = sock.sendmsg(views)
             while views and sent >= len(views[0]):
                 sent -= len(views.pop(0))
-            if sent:
+            if views:
                 views[0] = views[0][sent:]
+                sent = sock.sendmsg(views)
     except OSError as error:
         raise TransportError("peer-lost", f"the connection broke: {error.strerror or error}") from error

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from typing import NamedTuple
 
 MAGIC = b"PPF1"
@@ -37,6 +37,8 @@ DTYPES: dict[str, tuple[int, int]] = {
     "float64": (9, 8),
     "bool": (10, 1),
 }
+# Header fields are packed and unpacked in one call per frame; the format depends on two small numbers only.
+_formats: dict[tuple[int, int], struct.Struct] = {}
 _BY_CODE = {code: (name, size) for name, (code, size) in DTYPES.items()}
 
 
@@ -51,6 +53,9 @@ class Kind(IntEnum):
     END = 2
     PING = 3
     BULK = 4
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class StageTimes(NamedTuple):
@@ -76,11 +81,19 @@ class StageTimes(NamedTuple):
     """Payload that this stage sends on for this batch."""
 
 
-_STAGE = struct.Struct("<9d")
+_STAGE_FIELDS = len(StageTimes._fields)
+_STAGE_BYTES = 8 * _STAGE_FIELDS
 
 
-@dataclass(frozen=True)
-class Header:
+def _rest_format(ndim: int, n_stages: int) -> struct.Struct:
+    """Shape, stride and stage times."""
+    key = (ndim, n_stages)
+    if key not in _formats:
+        _formats[key] = struct.Struct(f"<{2 * ndim}q{_STAGE_FIELDS * n_stages}d")
+    return _formats[key]
+
+
+class Header(NamedTuple):
     """A frame without its payload."""
 
     kind: Kind
@@ -92,8 +105,7 @@ class Header:
     stages: tuple[StageTimes, ...] = ()
 
 
-@dataclass(frozen=True)
-class Prefix:
+class Prefix(NamedTuple):
     """The fixed part of a header, checked."""
 
     kind: Kind
@@ -109,13 +121,16 @@ class Prefix:
 
 def extent(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
     """Elements of storage between a strided tensor's first and last element, both included; 0 if it is empty."""
-    if any(size == 0 for size in shape):
+    if 0 in shape:
         return 0
-    return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    last = 0
+    for size, step in zip(shape, stride, strict=True):
+        last += (size - 1) * step
+    return last + 1
 
 
 def _rest_bytes(ndim: int, n_stages: int) -> int:
-    return 16 * ndim + _STAGE.size * n_stages + _CRC.size
+    return 16 * ndim + _STAGE_BYTES * n_stages + _CRC.size
 
 
 def encode(header: Header) -> bytes:
@@ -129,23 +144,19 @@ def encode(header: Header) -> bytes:
         raise FrameError(f"at most {MAX_NDIM} dimensions and {MAX_STAGES} stages fit a frame")
     code, _ = DTYPES[header.dtype]
     ndim, n_stages = len(header.shape), len(header.stages)
-    body = b"".join(
-        (
-            _PREFIX.pack(
-                MAGIC,
-                VERSION,
-                header.kind,
-                code,
-                ndim,
-                n_stages,
-                PREFIX_BYTES + _rest_bytes(ndim, n_stages),
-                header.payload_bytes,
-                header.batch_id,
-            ),
-            struct.pack(f"<{2 * ndim}q", *header.shape, *header.stride),
-            *(_STAGE.pack(*stage) for stage in header.stages),
-        )
+    prefix = _PREFIX.pack(
+        MAGIC,
+        VERSION,
+        header.kind,
+        code,
+        ndim,
+        n_stages,
+        PREFIX_BYTES + _rest_bytes(ndim, n_stages),
+        header.payload_bytes,
+        header.batch_id,
     )
+    times = chain.from_iterable(header.stages)
+    body = prefix + _rest_format(ndim, n_stages).pack(*header.shape, *header.stride, *times)
     return body + _CRC.pack(zlib.crc32(body))
 
 
@@ -159,7 +170,7 @@ def decode_prefix(raw: bytes | bytearray | memoryview, limit_bytes: int) -> Pref
         raise FrameError(f"not a ParetoPipe frame (starts with {bytes(magic)!r})")
     if version != VERSION:
         raise FrameError(f"frame version {version}, this host speaks {VERSION}: install the same paretopipe on both")
-    if kind not in Kind.__members__.values():
+    if kind not in _KINDS:
         raise FrameError(f"unknown frame kind {kind}")
     if code not in _BY_CODE:
         raise FrameError(f"unknown dtype code {code}")
@@ -173,7 +184,7 @@ def decode_prefix(raw: bytes | bytearray | memoryview, limit_bytes: int) -> Pref
     if payload_bytes > limit_bytes:
         raise FrameError(f"payload of {payload_bytes} B announced, at most {limit_bytes} B agreed on")
     dtype, itemsize = _BY_CODE[code]
-    return Prefix(Kind(kind), dtype, itemsize, ndim, n_stages, rest_bytes, payload_bytes, batch_id, bytes(raw))
+    return Prefix(_KINDS[kind], dtype, itemsize, ndim, n_stages, rest_bytes, payload_bytes, batch_id, bytes(raw))
 
 
 def decode_rest(prefix: Prefix, raw: bytes | bytearray | memoryview) -> Header:
@@ -184,14 +195,14 @@ def decode_rest(prefix: Prefix, raw: bytes | bytearray | memoryview) -> Header:
     (crc,) = _CRC.unpack(raw[-_CRC.size :])
     if crc != zlib.crc32(raw[: -_CRC.size], zlib.crc32(prefix.raw)):
         raise FrameError("header checksum is wrong")
-    dims = struct.unpack_from(f"<{2 * prefix.ndim}q", raw)
-    shape, stride = dims[: prefix.ndim], dims[prefix.ndim :]
-    if any(value < 0 for value in dims):
+    ndim = prefix.ndim
+    values = _rest_format(ndim, prefix.n_stages).unpack_from(raw)
+    shape, stride = values[:ndim], values[ndim : 2 * ndim]
+    if ndim and min(values[: 2 * ndim]) < 0:
         raise FrameError("a negative size or stride")
     if prefix.kind is Kind.TENSOR and prefix.payload_bytes != extent(shape, stride) * prefix.itemsize:
         raise FrameError(f"payload of {prefix.payload_bytes} B does not fit shape {shape}, stride {stride}")
-    offset = 16 * prefix.ndim
     stages = tuple(
-        StageTimes(*_STAGE.unpack_from(raw, offset + index * _STAGE.size)) for index in range(prefix.n_stages)
+        StageTimes._make(values[start : start + _STAGE_FIELDS]) for start in range(2 * ndim, len(values), _STAGE_FIELDS)
     )
     return Header(prefix.kind, prefix.batch_id, prefix.dtype, shape, stride, prefix.payload_bytes, stages)

@@ -1,0 +1,178 @@
+"""Pipelines on two pinned workers: efficiency, link efficiency, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Ratio
+from paretopipe_matrix.hosts.inventory import load_inventory
+from paretopipe_matrix.hosts.session import Session
+from paretopipe_matrix.profiles import load_profiles
+from paretopipe_matrix.testbed import CellRun, CutInfo, ModelDescription, ModelRequest, Profile, Window
+from paretopipe_runtime.model.resident import ResidentModel
+
+INVENTORY = Path("inventory/local.yml")
+BATCH_SIZE = 8
+DURESS = "duress-200ms-5mbit"
+
+
+@contextmanager
+def session(profile: Profile) -> Iterator[Session]:
+    """Agents on the local inventory, under a profile."""
+    opened = Session(load_inventory(INVENTORY), ["local"], None)
+    try:
+        opened.apply("local", profile)
+        yield opened
+    finally:
+        opened.close()
+
+
+def profile_named(name: str) -> Profile:
+    """A profile of inventory/profiles.yml."""
+    return load_profiles(INVENTORY.parent / "profiles.yml").get(name)
+
+
+def describe(opened: Session, model: str, batch_size: int = BATCH_SIZE, pixels: str = "synthetic") -> ModelDescription:
+    """The model as the workers hold it."""
+    request = ModelRequest(model, "random", 0, batch_size, "block", pixels, "raw", "eager")
+    return opened.describe(request, "local", timed=False)
+
+
+def cell(
+    described: ModelDescription, cut: CutInfo, profile: Profile, depth: int, window: Window, warmup_batches: int = 3
+) -> CellRun:
+    """One cell at one depth."""
+    return CellRun(
+        cell_id=f"bench-{described.request.model}-{cut.index}",
+        request=described.request,
+        cuts=(cut,),
+        n_cuts=described.cuts[-1].index,
+        backend="socket",
+        pipeline="local",
+        profile=profile,
+        depths=(depth,),
+        window=window,
+        warmup_batches=warmup_batches,
+        round=1,
+        timeout_s=300.0,
+    )
+
+
+def at(described: ModelDescription, name: str) -> CutInfo:
+    """The cut with a P-name, or with an index."""
+    return next(cut for cut in described.cuts if name in (cut.paper_name, str(cut.index)))
+
+
+def efficiency() -> tuple[list[Ratio], Any]:
+    """Throughput / (batch / slowest stage's own time), both from the same window, three rounds each."""
+    ratios, raw = [], {}
+    lan = profile_named("lan")
+    with session(lan) as opened:
+        for model, name in (("mobilenet_v2", "P3"), ("mobilenet_v2", "P9"), ("resnet18", "P2"), ("alexnet", "P10")):
+            described = describe(opened, model)
+            found = []
+            for _ in range(3):
+                (result,) = opened.measure(
+                    cell(described, at(described, name), lan, 3, Window(None, 3.0, 20)), lambda _event: None
+                )
+                measured = result.measured
+                slowest_s = max(stage["exec_s"] for stage in measured["stages"])
+                found.append(measured["throughput_img_s"] / (BATCH_SIZE / slowest_s))
+                raw.setdefault(f"{model} {name}", []).append(
+                    {key: measured[key] for key in ("throughput_img_s", "latency_s", "window_batches", "stages")}
+                )
+            middle = sorted(found)[1]
+            ratios.append(
+                Ratio(
+                    f"pipeline efficiency, {model} {name}, depth 3",
+                    middle,
+                    0.97,
+                    True,
+                    detail=f"median of 3: {', '.join(f'{value:.3f}' for value in sorted(found))}",
+                )
+            )
+    return ratios, raw
+
+
+def link() -> tuple[list[Ratio], Any]:
+    """Share of the link's rate that activations use where the link is the bottleneck."""
+    ratios, raw = [], {}
+    duress = profile_named(DURESS)
+    rate_bit_s = duress.links["first-egress"].rate_bit_s
+    assert rate_bit_s
+    with session(duress) as opened:
+        described = describe(opened, "mobilenet_v2")
+        for name, batches in (("0", 3), ("P9", 6), ("P17", 10)):
+            cut = at(described, name)
+            (result,) = opened.measure(
+                cell(described, cut, duress, 3, Window(batches, None, 1), warmup_batches=1), lambda _event: None
+            )
+            measured = result.measured
+            share = measured["throughput_img_s"] / BATCH_SIZE * measured["bytes_per_batch"] * 8 / rate_bit_s
+            raw[name] = {key: measured[key] for key in ("throughput_img_s", "latency_s", "bytes_per_batch")}
+            label = "cut 0" if name == "0" else name
+            ratios.append(
+                Ratio(
+                    f"share of 5 Mbit/s used, mobilenet_v2 {label}", share, 0.95, True, detail=f"{cut.nbytes} B a batch"
+                )
+            )
+    return ratios, raw
+
+
+def memory() -> tuple[list[Ratio], Any]:
+    """Resident memory of both stages against their own parameters + 3 activations + the runtime's floor.
+
+    Floor: a worker that has run a pipeline of a tiny model and let go of it. Activation: the largest tensor that
+    crosses a cut anywhere in the stage, its ends included.
+    """
+    ratios, raw = [], {}
+    lan = profile_named("lan")
+    for model, name in (("mobilenet_v2", "P3"), ("resnet18", "P2"), ("vgg16", "P14")):
+        with session(lan) as opened:
+            tiny = describe(opened, "squeezenet1_1", 1, "synthetic:64")
+            opened.measure(cell(tiny, tiny.cuts[3], lan, 1, Window(3, None, 1)), lambda _event: None)
+            floors = _memory(opened)
+            described = describe(opened, model)
+            run = cell(described, at(described, name), lan, 3, Window(6, None, 1))
+            (result,) = opened.measure(run, lambda _event: None)
+        resident = ResidentModel.load(model)
+        for index, stage in enumerate(result.measured["stages"]):
+            lo, hi = (described.cuts[0], run.cuts[0]) if index == 0 else (run.cuts[0], described.cuts[-1])
+            own_bytes, activation_bytes = _stage_sizes(resident, lo.index, hi.index)
+            allowed = floors[stage["host"]] + own_bytes + 3 * activation_bytes
+            raw[f"{model} {name} stage {index + 1}"] = {
+                "rss_bytes": stage["rss_bytes"],
+                "floor_bytes": floors[stage["host"]],
+                "parameter_bytes": own_bytes,
+                "activation_bytes": activation_bytes,
+            }
+            detail = (
+                f"{stage['rss_bytes'] / 1e6:.0f} MB; floor {floors[stage['host']] / 1e6:.0f}, parameters "
+                f"{own_bytes / 1e6:.0f}, activation {activation_bytes / 1e6:.0f} MB"
+            )
+            ratios.append(
+                Ratio(
+                    f"memory / allowed, {model} {name} stage {index + 1}",
+                    stage["rss_bytes"] / allowed,
+                    1.0,
+                    False,
+                    detail=detail,
+                )
+            )
+    return ratios, raw
+
+
+def _memory(opened: Session) -> dict[str, int]:
+    return {host: agent.call("memory")["rss_bytes"] for host, agent in opened._agents.items()}
+
+
+def _stage_sizes(resident: ResidentModel, lo: int, hi: int) -> tuple[int, int]:
+    blocks = {cut.index: cut for cut in resident.cuts(BATCH_SIZE)}
+    first, last = blocks[lo], blocks[hi]
+    stage = resident.stage(first if lo else None, last if hi != max(blocks) else None)
+    own_bytes = sum(tensor.nbytes for tensor in [*stage.parameters(), *stage.buffers()])
+    inside = [cut for cut in resident.cuts(BATCH_SIZE, "node") if first.position <= cut.position <= last.position]
+    return own_bytes, max(cut.nbytes for cut in inside)
