@@ -125,15 +125,16 @@ def link() -> tuple[list[Ratio], Any]:
 def memory() -> tuple[list[Ratio], Any]:
     """Resident memory of both stages against their own parameters + 3 activations + the runtime's floor.
 
-    Floor: a worker that has run a pipeline of a tiny model and let go of it. Activation: the largest tensor that
-    crosses a cut anywhere in the stage, its ends included.
+    Floor: the same worker after it ran the same stage at batch 1 (which loads the libraries and compiles oneDNN's
+    kernels) and let go of it. Activation: the largest tensor that crosses a cut anywhere in the stage, its ends
+    included.
     """
     ratios, raw = [], {}
     lan = profile_named("lan")
     for model, name in (("mobilenet_v2", "P3"), ("resnet18", "P2"), ("vgg16", "P14")):
         with session(lan) as opened:
-            tiny = describe(opened, "squeezenet1_1", 1, "synthetic:64")
-            opened.measure(cell(tiny, tiny.cuts[3], lan, 1, Window(3, None, 1)), lambda _event: None)
+            small = describe(opened, model, 1)
+            opened.measure(cell(small, at(small, name), lan, 1, Window(3, None, 1)), lambda _event: None)
             floors = _memory(opened)
             described = describe(opened, model)
             run = cell(described, at(described, name), lan, 3, Window(6, None, 1))
@@ -166,7 +167,11 @@ def memory() -> tuple[list[Ratio], Any]:
 
 
 def _memory(opened: Session) -> dict[str, int]:
-    return {host: agent.call("memory")["rss_bytes"] for host, agent in opened._agents.items()}
+    found = {}
+    for host, agent in opened._agents.items():
+        agent.call("release")
+        found[host] = agent.call("memory")["rss_bytes"]
+    return found
 
 
 def _stage_sizes(resident: ResidentModel, lo: int, hi: int) -> tuple[int, int]:

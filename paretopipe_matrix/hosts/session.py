@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from statistics import median
 
+from paretopipe_matrix.checks import exceeds_link
 from paretopipe_matrix.hosts.agent_client import Answer, LocalAgent
 from paretopipe_matrix.hosts.inventory import HostVars, Inventory, assign_cpus
 from paretopipe_matrix.testbed import (
@@ -295,7 +296,7 @@ class Session:
         finished: list[DepthResult] = []
 
         def on_event(event: JsonObject) -> None:
-            finished.append(self._depth_result(event, prepared, hosts))
+            finished.append(self._depth_result(run, event, prepared, hosts))
             on_progress({"depth": event["depth"]})
 
         driver.on_event = on_event
@@ -354,7 +355,9 @@ class Session:
                 )
         return self._gather(answers, "the cell", run.timeout_s, main=hosts[0])
 
-    def _depth_result(self, event: JsonObject, prepared: dict[str, JsonObject], hosts: Sequence[str]) -> DepthResult:
+    def _depth_result(
+        self, run: CellRun, event: JsonObject, prepared: dict[str, JsonObject], hosts: Sequence[str]
+    ) -> DepthResult:
         measured: JsonObject = event["measured"]
         for stage, host in zip(measured["stages"], hosts, strict=True):
             stage["host"] = host
@@ -366,11 +369,13 @@ class Session:
             "graph_hash": prepared[hosts[0]]["graph_hash"],
             "weight_hash": prepared[hosts[0]]["weight_hash"],
         }
-        if measured["valid"] and not output["within_tolerance"]:
-            measured["valid"] = False
-            measured["invalid_reason"] = (
-                f"output differs from the unsplit model's by {output['max_rel_err']:.2g} of its largest value"
-            )
+        reason = None
+        if not output["within_tolerance"]:
+            reason = f"output differs from the unsplit model's by {output['max_rel_err']:.2g} of its largest value"
+        elif len(hosts) > 1:
+            reason = exceeds_link(measured, run.request.batch_size, run.profile)
+        if measured["valid"] and reason is not None:
+            measured |= {"valid": False, "invalid_reason": reason}
         return DepthResult(event["depth"], measured, event["samples"])
 
     def abort(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from paretopipe_runtime.model.timing import time_segments
 from paretopipe_runtime.pipeline.driver import MeasurePlan, OutputCheck
 from paretopipe_runtime.pipeline.inputs import Input, open_input
 from paretopipe_runtime.pipeline.jpeg import JpegDecode, JpegEncode, worst_case_bytes
-from paretopipe_runtime.pipeline.process_stats import private_resident_bytes, resident_bytes
+from paretopipe_runtime.pipeline.process_stats import reset_peak, resident_bytes
 from paretopipe_runtime.pipeline.window import WindowPlan
 from paretopipe_runtime.transport import probe
 from paretopipe_runtime.transport.channel import SocketReceiver, SocketSender, shut_down
@@ -71,13 +72,14 @@ class Operations:
             "threads": torch.get_num_threads(),
             "cuda_available": torch.cuda.is_available(),
             "rss_bytes": resident_bytes(),
+            "peak_memory": "since the cell was prepared" if reset_peak() else "since the worker started",
             "worker_pid": os.getpid(),
         }
 
     def memory(self, _params: JsonObject) -> JsonObject:
         """Resident memory now, after the allocator has given back what it can."""
         _trim()
-        return {"rss_bytes": resident_bytes(), "private_bytes": private_resident_bytes()}
+        return {"rss_bytes": resident_bytes()}
 
     def _model(self, params: JsonObject) -> ResidentModel:
         key = (params["model"], params["weights"], int(params["seed"]))
@@ -235,6 +237,7 @@ class Operations:
     def serve(self, params: JsonObject) -> JsonObject:
         """Run the prepared stage behind the driver until the stream ends."""
         cell = self._prepared()
+        reset_peak()
         with self._abort_with(cell.abort):
             cell.serve(Peer(**params["peer"]))
         return {}
@@ -258,6 +261,7 @@ class Operations:
             checked = asdict(output) | {"within_tolerance": output.max_rel_err <= OUTPUT_TOLERANCE}
             self._emit({"event": "window", **result, "output": checked})
 
+        reset_peak()
         with self._abort_with(cell.abort):
             cell.drive(peer, self._input(prepared, model), plan, reference, on_window)
         return {}
@@ -354,5 +358,6 @@ def _blank_images(model: ResidentModel, params: JsonObject) -> torch.Tensor:
 
 
 def _trim() -> None:
-    """Give freed memory back to the system (malloc_trim(3)), so that a stage is charged for what it uses."""
+    """Free what is only held by cycles (fx modules are), and give freed memory back to the system (malloc_trim(3))."""
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

@@ -6,6 +6,7 @@ control stream are handled by the thread that reads requests.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -36,6 +37,9 @@ def main() -> None:
 
     from paretopipe_runtime.host.operations import Operations
 
+    # What the imports made stays: leaving it out makes the collections between cells take milliseconds.
+    gc.collect()
+    gc.freeze()
     operations = Operations(settings["host"], writer.write)
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, operations), name="control", daemon=True).start()

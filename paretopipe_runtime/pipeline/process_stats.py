@@ -7,6 +7,8 @@ from pathlib import Path
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def resident_bytes() -> int:
@@ -15,11 +17,18 @@ def resident_bytes() -> int:
         return int(file.read(128).split()[1]) * _PAGE_BYTES
 
 
-def private_resident_bytes() -> int:
-    """Resident memory without pages shared with other processes (proc(5), smaps_rollup: Private_*)."""
-    total_kib = 0
-    with Path("/proc/self/smaps_rollup").open() as file:
-        for line in file:
-            if line.startswith(("Private_Clean:", "Private_Dirty:")):
-                total_kib += int(line.split()[1])
-    return total_kib * 1024
+def reset_peak() -> bool:
+    """Let `peak_bytes` count from now (proc(5), clear_refs 5); False where this kernel cannot."""
+    try:
+        _CLEAR_REFS.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_bytes() -> int:
+    """Largest resident set size of this process since `reset_peak`, else since its start (proc(5), VmHWM)."""
+    with _STATUS.open("rb", buffering=0) as file:
+        text = file.read(4096)
+    start = text.index(b"VmHWM:") + 6
+    return int(text[start : text.index(b"kB", start)]) * 1024

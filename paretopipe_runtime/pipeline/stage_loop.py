@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from paretopipe_runtime.pipeline.process_stats import resident_bytes
+from paretopipe_runtime.pipeline.process_stats import peak_bytes
 from paretopipe_runtime.transport.channel import Batch, Receiver, Sender
 from paretopipe_runtime.transport.errors import TransportError
 from paretopipe_runtime.transport.frame import StageTimes
@@ -190,7 +190,7 @@ class StageLoop:
             serialize_s=now_s - start_s,
             cpu_time_s=time.process_time(),
             clock_s=now_s,
-            rss_bytes=resident_bytes(),
+            peak_rss_bytes=peak_bytes(),
             sent_bytes=len(payload.data),
         )
         self._sender.send(batch.batch_id, payload, (*batch.stages, own))

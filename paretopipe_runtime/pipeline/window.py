@@ -103,7 +103,7 @@ def _stage_means(times: Sequence[StageTimes], opened: StageTimes) -> dict[str, A
         "queue_s": fmean(t.queue_s for t in times),
         "out_queue_s": fmean(t.out_queue_s for t in times),
         "cpu_pct": 100.0 * (times[-1].cpu_time_s - opened.cpu_time_s) / elapsed_s,
-        "rss_bytes": int(max(t.rss_bytes for t in times)),
+        "rss_bytes": int(times[-1].peak_rss_bytes),
         "gpu_util_pct": None,
         "gpu_mem_pct": None,
     }
@@ -140,6 +140,6 @@ def sample_rows(window: Window) -> list[dict[str, Any]]:
         for index, times in enumerate(completion.stages, start=1):
             for name in ("exec_s", "recv_s", "queue_s", "serialize_s", "out_queue_s", "cpu_time_s"):
                 row[f"stage{index}_{name}"] = getattr(times, name)
-            row[f"stage{index}_rss_bytes"] = int(times.rss_bytes)
+            row[f"stage{index}_rss_bytes"] = int(times.peak_rss_bytes)
         rows.append(row)
     return rows

@@ -75,8 +75,8 @@ class StageTimes(NamedTuple):
     """CPU seconds of the worker process so far, all threads."""
     clock_s: float
     """The host's monotonic clock when `cpu_time_s` was read. Never compared with another host's."""
-    rss_bytes: float
-    """Resident memory of the worker process."""
+    peak_rss_bytes: float
+    """Largest resident memory of the worker process since its stage was prepared."""
     sent_bytes: float
     """Payload that this stage sends on for this batch."""
 
