@@ -37,7 +37,14 @@ def _opaque(loader: yaml.SafeLoader, node: yaml.Node) -> str:
     return str(node.value)
 
 
+def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    """A string; PyYAML leaves JSON's escaped surrogate pairs as two code points, which no file or terminal takes."""
+    value = str(loader.construct_scalar(node))
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 _Loader.yaml_implicit_resolvers = _without_sexagesimal()
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
 for _tag in ("!vault", "!vault-encrypted", "!unsafe"):
     _Loader.add_constructor(_tag, _opaque)
 
