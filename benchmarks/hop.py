@@ -17,12 +17,12 @@ from paretopipe_runtime.transport.endpoint import connect, listen, tune
 from paretopipe_runtime.transport.frame import StageTimes
 
 SIZES = {"32 kB": 32_000, "0.5 MB": 500_000, "2.4 MB": 2_400_000, "12.8 MB": 12_800_000}
-BLOCKS = 12
+BLOCKS = 40
 TIMES = (StageTimes(*(0.0 for _ in StageTimes._fields)),)
 
 
 def _repeats(nbytes: int) -> int:
-    return max(8, min(200, 40_000_000 // nbytes))
+    return max(4, min(60, 20_000_000 // nbytes))
 
 
 def _far_end(port: int) -> None:

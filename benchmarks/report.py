@@ -51,7 +51,7 @@ def save(name: str, ratios: list[Ratio], raw: Any) -> None:
     machine = {
         "machine": platform.machine(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -196,9 +196,9 @@ class SocketReceiver:
         """The next batch, or None at the end of the stream."""
         header = self.recv_header()
         start_s = time.monotonic()
-        if header.kind is Kind.END:
-            return None
         if header.kind is not Kind.TENSOR:
+            if header.kind is Kind.END:
+                return None
             raise TransportError("bad-frame", f"a {header.kind.name} frame came where a tensor was expected")
         buffer = self._take_buffer()
         self._fill(buffer.data[: header.payload_bytes], header.payload_bytes)
@@ -226,10 +226,10 @@ class SocketSender:
         self._link = ModelledLink(sock, link) if link is not None else None
 
     def _send(self, *parts: bytes | memoryview) -> None:
-        if self._link is not None:
-            self._link.send(*parts)
-        else:
+        if self._link is None:
             send_all(self._sock, *parts)
+        else:
+            self._link.send(*parts)
 
     def serialize(self, tensor: torch.Tensor) -> Payload:
         """A view of the tensor's memory."""

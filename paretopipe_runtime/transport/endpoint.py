@@ -103,6 +103,8 @@ def send_all(sock: socket.socket, *parts: bytes | memoryview) -> None:
     """
     try:
         sent = sock.sendmsg(parts)
+        if sent == sum(map(len, parts)):
+            return
         views = [memoryview(part) for part in parts]
         while views:
             while views and sent >= len(views[0]):
