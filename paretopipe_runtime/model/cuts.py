@@ -14,6 +14,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from paretopipe_runtime.model.errors import ModelError, first_line
 from paretopipe_runtime.model.paper_names import paper_model, paper_names
 from paretopipe_runtime.model.tracing import Traced, trace
+from paretopipe_runtime.transport.frame import extent
 
 Granularity = Literal["block", "node"]
 
@@ -88,9 +89,7 @@ def list_cuts(traced: Traced, example_input: torch.Tensor, granularity: str, pap
 
 def extent_bytes(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> int:
     """Bytes from a tensor's first to its last element, gaps included; 0 for an empty one."""
-    if 0 in shape:
-        return 0
-    return (1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))) * dtype.itemsize
+    return extent(tuple(shape), tuple(stride)) * dtype.itemsize
 
 
 class _Propagation(FakeTensorProp):
