@@ -116,20 +116,19 @@ class Session:
     def _hosts(self, pipeline: str) -> tuple[str, ...]:
         return self._inventory.pipeline(pipeline)
 
-    def _together(
-        self, operation: str, params: dict[str, JsonObject], timeout_s: float, main: str | None = None
-    ) -> dict[str, JsonObject]:
-        """Ask several hosts at once and wait for all.
-
-        With `main`, its answer ends the operation: what the others say after a success does not matter. When one
-        fails, the rest are told to stop, and the error that explains the others is raised.
-        """
+    def _together(self, operation: str, params: dict[str, JsonObject], timeout_s: float) -> dict[str, JsonObject]:
+        """Ask several hosts for the same operation at once and wait for all."""
         answers = {host: self._agents[host].send(operation, p) for host, p in params.items()}
-        return self._gather(answers, operation, timeout_s, main)
+        return self._gather(answers, operation, timeout_s)
 
     def _gather(
         self, answers: dict[str, Answer], operation: str, timeout_s: float, main: str | None = None
     ) -> dict[str, JsonObject]:
+        """Wait for all answers.
+
+        With `main`, its answer ends the operation: what the others say after a success does not matter. When one
+        fails, the rest are told to stop, and the error that explains the others is raised.
+        """
         deadline_s = time.monotonic() + timeout_s
         owners = {answer: host for host, answer in answers.items()}
         pending = set(owners)
@@ -139,10 +138,9 @@ class Session:
             if not done:
                 host = main if main is not None and answers[main] in pending else owners[next(iter(pending))]
                 errors.append(self._agents[host].timed_out(operation, timeout_s))
-            failures = [error for answer in done if isinstance(error := answer.exception(), CellError)]
             if main is not None and answers[main] in done and answers[main].exception() is None:
                 break
-            errors += failures
+            errors += [error for answer in done if isinstance(error := answer.exception(), CellError)]
             # A stage that lost its neighbour may just have seen the driver hang up, its work done.
             if main is not None and answers[main] in pending and all(e.kind == "peer-lost" for e in errors):
                 continue

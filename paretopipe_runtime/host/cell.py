@@ -76,9 +76,9 @@ class PreparedCell:
     def serve(self, peer: Peer) -> None:
         """Be a stage behind the driver until the stream ends. Raises TransportError or ComputeError."""
         try:
-            receiver = self._accept("upstream")
+            receiver = self._accept()
             sender = self._connect(peer)
-            self._run(receiver, self._compute, sender)
+            self._run(receiver, sender)
         finally:
             self.close()
 
@@ -97,14 +97,14 @@ class PreparedCell:
         driver = Driver(source, plan, reference, on_window, on_done=self._finish)
         try:
             if peer is None:
-                self._run(driver, self._compute, LocalSink(driver), held_inputs=0)
+                self._run(driver, LocalSink(driver), held_inputs=0)
             else:
                 sender = self._connect(peer)
-                returned = self._accept("return")
+                returned = self._accept()
                 collector = threading.Thread(target=self._collect, args=(driver, returned), daemon=True)
                 collector.start()
                 try:
-                    self._run(driver, self._compute, sender, held_inputs=0)
+                    self._run(driver, sender, held_inputs=0)
                 finally:
                     returned.close()
                     collector.join()
@@ -122,11 +122,11 @@ class PreparedCell:
         except TransportError as error:
             self._fail(error)
 
-    def _run(self, receiver: Receiver, compute: Compute, sender: Sender, held_inputs: int = 1) -> None:
+    def _run(self, receiver: Receiver, sender: Sender, held_inputs: int = 1) -> None:
         with self._lock:
             if self._aborted:
                 raise TransportError("aborted", "stopped before the stream began")
-            self._loop = StageLoop(receiver, compute, sender, held_inputs)
+            self._loop = StageLoop(receiver, self._compute, sender, held_inputs)
         self._loop.run()
 
     def _finish(self) -> None:
@@ -138,7 +138,7 @@ class PreparedCell:
         if loop is not None:
             loop.fail(error)
 
-    def _accept(self, role: str) -> SocketReceiver:
+    def _accept(self) -> SocketReceiver:
         if self._listener is None:
             raise TransportError("aborted", "the listening socket is closed")
         before = (self.spec.index - 1) % self.spec.count

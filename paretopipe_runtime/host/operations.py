@@ -57,7 +57,6 @@ class Operations:
         self._references: dict[str, torch.Tensor] = {}
         self._cell: PreparedCell | None = None
         self._cell_params: JsonObject = {}
-        self._stage: nn.Sequential | None = None
         self._abortable: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -218,7 +217,7 @@ class Operations:
             incoming_limit_bytes=sizes[lo] if index > 0 else sizes[cuts[-1].index],
             egress=link_spec(params["egress"]),
         )
-        self._stage, self._cell_params = stage, params
+        self._cell_params = params
         self._cell = PreparedCell(spec, stage)
         return {
             "port": self._cell.port,
@@ -275,7 +274,7 @@ class Operations:
         """Forget the prepared cell; its stage's memory goes with it."""
         if self._cell is not None:
             self._cell.close()
-            self._cell, self._stage = None, None
+            self._cell = None
             _trim()
         return {}
 

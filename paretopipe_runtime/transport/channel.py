@@ -178,10 +178,13 @@ class SocketReceiver:
         """The next header; its payload, if any, is read into the first buffer and dropped."""
         header = self.recv_header()
         if header.payload_bytes:
-            buffer = self._take_buffer()
-            self._fill(buffer.data[: header.payload_bytes], header.payload_bytes)
-            self._give_back(buffer)
+            self._give_back(self._read_payload(header))
         return header
+
+    def _read_payload(self, header: Header) -> _Buffer:
+        buffer = self._take_buffer()
+        self._fill(buffer.data[: header.payload_bytes], header.payload_bytes)
+        return buffer
 
     def _take_buffer(self) -> _Buffer:
         if not self._tokens.get():
@@ -200,8 +203,7 @@ class SocketReceiver:
             if header.kind is Kind.END:
                 return None
             raise TransportError("bad-frame", f"a {header.kind.name} frame came where a tensor was expected")
-        buffer = self._take_buffer()
-        self._fill(buffer.data[: header.payload_bytes], header.payload_bytes)
+        buffer = self._read_payload(header)
         ready_s = time.monotonic()
         return Batch(
             header.batch_id,
