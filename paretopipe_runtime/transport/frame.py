@@ -22,6 +22,8 @@ MAX_STAGES = 16
 
 _PREFIX = struct.Struct("<4sBBBBBxHQQ")
 PREFIX_BYTES = _PREFIX.size
+PREFIX_BEFORE_ID = PREFIX_BYTES - 8
+"""The part of the prefix that all tensors of a stream have alike; the batch id follows."""
 _CRC = struct.Struct("<I")
 
 # Name of a torch dtype -> (code on the wire, bytes per element).
@@ -131,6 +133,9 @@ def extent(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
 
 def _rest_bytes(ndim: int, n_stages: int) -> int:
     return 16 * ndim + _STAGE_BYTES * n_stages + _CRC.size
+
+
+MAX_HEADER_BYTES = PREFIX_BYTES + _rest_bytes(MAX_NDIM, MAX_STAGES)
 
 
 def encode(header: Header) -> bytes:

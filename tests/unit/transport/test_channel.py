@@ -101,3 +101,37 @@ def test_a_peer_that_leaves_in_the_middle_is_noticed(pair: tuple[socket.socket, 
     with pytest.raises(TransportError) as caught:
         SocketReceiver(pair[1], 1024).recv()
     assert caught.value.kind == "peer-lost"
+
+
+def test_a_stream_whose_tensors_change(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Alike headers are read ahead of their check: sizes, shapes and frames between must not confuse it."""
+    tensors = [torch.randn(*shape) for shape in ((4, 6), (4, 6), (6, 4), (4, 6), (2, 2), (2, 2), (4, 6), (1, 2, 3))]
+    sender, receiver = SocketSender(pair[0]), SocketReceiver(pair[1], 4096, buffers=2)
+    for index, tensor in enumerate(tensors):
+        sender.send(index, sender.serialize(tensor), (TIMES,) * (index % 3))
+    sender.end()
+    for index, tensor in enumerate(tensors):
+        batch = receiver.recv()
+        assert batch is not None
+        assert (batch.batch_id, len(batch.stages)) == (index, index % 3)
+        assert torch.equal(batch.tensor, tensor)
+        batch.release()
+    assert receiver.recv() is None
+
+
+@pytest.mark.parametrize("position", range(20, 28 + 32 + 8))
+def test_a_damaged_header_that_begins_like_the_last_one_is_refused(
+    pair: tuple[socket.socket, socket.socket], position: int
+) -> None:
+    tensor = torch.randn(4, 6)
+    sender, receiver = SocketSender(pair[0]), SocketReceiver(pair[1], 4096)
+    sender.send(1, sender.serialize(tensor), (TIMES,))
+    first = receiver.recv()
+    assert first is not None
+    first.release()
+    header = bytearray(encode(Header(Kind.TENSOR, 2, "float32", (4, 6), (6, 1), 96, (TIMES,))))
+    header[position] ^= 0x10
+    pair[0].sendall(bytes(header) + bytes(96))
+    with pytest.raises(TransportError) as caught:
+        receiver.recv()
+    assert caught.value.kind == "bad-frame"
