@@ -168,7 +168,7 @@ def memory() -> tuple[list[Ratio], Any]:
 
 def _memory(opened: Session) -> dict[str, int]:
     found = {}
-    for host, agent in opened._agents.items():
+    for host, agent in opened._fleet.agents.items():
         agent.call("release")
         found[host] = agent.call("memory")["rss_bytes"]
     return found

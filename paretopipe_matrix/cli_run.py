@@ -57,6 +57,7 @@ _what = _options(
     "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Results; existing: resume."
 )
 @_fail_fast
+@click.option("--provision", is_flag=True, help="First run playbooks/provision.yml on the hosts of the run.")
 @click.option("--dry-run", is_flag=True, help="Print cells and expected duration, measure nothing.")
 @_simulate
 def run(
@@ -64,6 +65,7 @@ def run(
     inventory: Path | None,
     out: Path | None,
     fail_fast: bool,
+    provision: bool,
     dry_run: bool,
     simulate: Path | None,
     **given: Any,
@@ -81,7 +83,7 @@ def run(
     from paretopipe_matrix.launch import run as launch
 
     flags = _flags(given)
-    status = launch(RunOptions(spec, inventory, flags, out, fail_fast, dry_run, simulate))
+    status = launch(RunOptions(spec, inventory, flags, out, fail_fast, dry_run, provision, simulate))
     click.get_current_context().exit(status)
 
 

@@ -35,12 +35,13 @@ def pipeline_times(
     """Expected times of one split. `hosts` has one more item than `cuts`.
 
     A profile acts on the first host's links: its delays are paid once per round, its rate by the first cut's bytes.
-    Cut N sends nothing, so no link is used.
+    Cut N sends nothing, so no link is used. A host that could not be timed is taken for the slowest that was.
     """
     last = description.cuts[-1].index
     bounds = [0, *(cut.index for cut in cuts), last]
+    slowest = max(description.segment_exec_s.values(), key=sum)
     stages = tuple(
-        sum(description.segment_exec_s[host][low:high])
+        sum(description.segment_exec_s.get(host, slowest)[low:high])
         for host, low, high in zip(hosts, bounds[:-1], bounds[1:], strict=True)
     )
     if cuts[0].index == last:

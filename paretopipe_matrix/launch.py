@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from paretopipe_matrix.preview import print_plan
 from paretopipe_matrix.progress import display
 from paretopipe_matrix.provenance import changed_facts, session
 from paretopipe_matrix.runner import Runner
+from paretopipe_matrix.remote import collect, provision
 from paretopipe_matrix.schedule import Group, Key, Slot, finished, keys, rejected, schedule
 from paretopipe_matrix.states import cell_states, slots_of
 from paretopipe_matrix.store import Store
@@ -47,6 +49,7 @@ class RunOptions:
     out: Path | None = None
     fail_fast: bool = False
     dry_run: bool = False
+    provision: bool = False
     simulate: Path | None = None
 
 
@@ -59,6 +62,8 @@ def run(options: RunOptions) -> int:
     else:
         context = new_context(options.spec_path, options.flags, options.inventory_path, options.simulate)
     _warn_simulated(context)
+    if options.provision and (options.dry_run or context.simulate):
+        raise UserError("--provision changes hosts: it goes with neither --dry-run nor --simulate")
     with Interrupts() as interrupts:
         if options.dry_run:
             with open_testbed(context, None) as testbed:
@@ -70,7 +75,8 @@ def run(options: RunOptions) -> int:
                 data = store.load()
                 if data:
                     refuse_changes(data.run, context, directory)
-                _measure(store, context, data, None, interrupts, fail_fast=options.fail_fast)
+                calls = provision(context, store.log_dir) if options.provision else []
+                _measure(store, context, data, None, interrupts, fail_fast=options.fail_fast, calls=calls)
         except KeyboardInterrupt:
             return _interrupted(directory, f"pp-matrix run --out {directory}")
     return summarize(load_run(directory))
@@ -120,8 +126,9 @@ def _measure(
     interrupts: Interrupts,
     *,
     fail_fast: bool,
+    calls: Sequence[JsonObject] = (),
 ) -> None:
-    """Measure `wanted`, or what is still missing where it is None."""
+    """Measure `wanted`, or what is still missing where it is None; `calls` are playbooks that were run before."""
     rounds, seed = context.loaded.spec.rounds, context.loaded.spec.seed
     models: set[str] | None = None
     if data is not None:
@@ -132,21 +139,37 @@ def _measure(
         models = {cell["model"] for cell in data.run["cells"] if cell["cell"] in {key[0] for key in wanted}}
     hosts = dict.fromkeys(host for members in context.pipelines.values() for host in members)
     click.echo(f"{store.directory}: starting {', '.join(hosts)}", err=True)
-    with open_testbed(context, store.log_dir) as testbed:
-        descriptions = Descriptions(testbed)
-        plans = {plan.cell.id: plan for plan in _expanded(context, descriptions, models)}
-        if data is None:
-            store.write_run(_new_run(context, descriptions, plans, testbed))
-            slots = [Slot(p.cell.id, p.cell.pipeline, p.cell.profile, p.depths) for p in plans.values()]
-            wanted = keys(slots, rounds)
-        else:
-            _refuse_other(store.directory, data, descriptions, plans, wanted or set())
-            store.write_run(_continued(store.directory, data, testbed))
-        groups = schedule(slots, rounds, seed, wanted or set())
-        with display(_expected(groups, plans)) as screen:
-            runner = Runner(testbed, store, plans, context.profiles, screen, interrupts, fail_fast=fail_fast)
-            if not runner.run(groups):
-                screen.note("stopped at the first failure (--fail-fast)")
+    with _ansible_recorded(store, calls) as recorded:
+        with open_testbed(context, store.log_dir) as testbed:
+            recorded.append(testbed.ansible_calls)
+            descriptions = Descriptions(testbed)
+            plans = {plan.cell.id: plan for plan in _expanded(context, descriptions, models)}
+            if data is None:
+                store.write_run(_new_run(context, descriptions, plans, testbed))
+                slots = [Slot(p.cell.id, p.cell.pipeline, p.cell.profile, p.depths) for p in plans.values()]
+                wanted = keys(slots, rounds)
+            else:
+                _refuse_other(store.directory, data, descriptions, plans, wanted or set())
+                store.write_run(_continued(store.directory, data, testbed))
+            groups = schedule(slots, rounds, seed, wanted or set())
+            with display(_expected(groups, plans)) as screen:
+                runner = Runner(testbed, store, plans, context.profiles, screen, interrupts, fail_fast=fail_fast)
+                if not runner.run(groups):
+                    screen.note("stopped at the first failure (--fail-fast)")
+        collected = collect(context, store.log_dir)
+        recorded.append(lambda: collected)
+
+
+@contextmanager
+def _ansible_recorded(store: Store, before: Sequence[JsonObject]) -> Iterator[list[Callable[[], list[JsonObject]]]]:
+    """Once the testbed is closed, also after an error, run.json gets the playbooks that were run."""
+    later: list[Callable[[], list[JsonObject]]] = []
+    try:
+        yield later
+    finally:
+        calls = [*before, *(call for made in later for call in made())]
+        if calls and (data := store.load()) is not None:
+            store.write_run(data.run | {"ansible": [*data.run.get("ansible", []), *calls]})
 
 
 def _expanded(context: Context, descriptions: Descriptions, models: set[str] | None) -> list[CellPlan]:
@@ -164,6 +187,7 @@ def _new_run(
         "models": descriptions.as_json(),
         "cells": [plan.as_json() for plan in plans.values()],
         "resumed": [],
+        "ansible": [],
     }
 
 

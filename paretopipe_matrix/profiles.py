@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,44 +11,14 @@ from typing import Any
 from paretopipe_matrix.errors import ProfileError
 from paretopipe_matrix.testbed import JsonObject, Link, ProbeResult, Profile
 from paretopipe_matrix.yaml_source import Loc, read_yaml
+from paretopipe_runtime.network.quantities import parse_delay_s, parse_loss_pct, parse_rate_bit_s
 
 DIRECTIONS = ("first-egress", "first-ingress")
 OWN_RTT_ALLOWANCE_S = 0.005
 """Round trip granted to the path itself and to the shaper's scheduling, on top of what a profile adds."""
 
-_DELAY_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-_RATE_BIT_S = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
-_NUMBER = re.compile(r"^(\d+(?:\.\d+)?)([a-z%]*)$")
 _PROFILE_KEYS = ("description", "links", "rtt_tolerance_pct", "rate_tolerance_pct")
 _LINK_KEYS = ("delay", "jitter", "loss", "rate")
-
-
-def parse_delay_s(text: object) -> float:
-    """`200ms`, `1.5s` or `50us` in seconds; raises ValueError saying how to write one."""
-    return _quantity(text, _DELAY_S, "a delay is a number with us, ms or s, such as 200ms")
-
-
-def parse_rate_bit_s(text: object) -> float:
-    """`5mbit` (or bit, kbit, gbit; decimal) in bits per second; raises ValueError saying how to write one."""
-    rate = _quantity(text, _RATE_BIT_S, "a rate is a number with bit, kbit, mbit or gbit (per second), such as 5mbit")
-    if rate == 0:
-        raise ValueError("a rate of zero lets nothing through; leave it out for no limit")
-    return rate
-
-
-def parse_loss_pct(text: object) -> float:
-    """`1%` as percent; raises ValueError saying how to write one."""
-    loss = _quantity(text, {"%": 1.0}, "a loss is a percentage such as 1%")
-    if loss >= 100:
-        raise ValueError("a loss of 100% or more lets nothing through")
-    return loss
-
-
-def _quantity(text: object, units: Mapping[str, float], how: str) -> float:
-    match = _NUMBER.match(str(text).strip().lower()) if isinstance(text, str) else None
-    if match is None or match[2] not in units:
-        raise ValueError(f"{text!r}: {how}")
-    return float(match[1]) * units[match[2]]
 
 
 class ProfileBook:
@@ -147,7 +116,7 @@ def verify(profile: Profile, baseline: ProbeResult | None, probe: ProbeResult) -
     Round trip, where the profile adds one: `added (1 - tolerance) - jitter <= measured <=
     added (1 + tolerance) + jitter + own`, own being OWN_RTT_ALLOWANCE_S plus the unshaped path's round trip
     (`baseline`) if that was measured. Bandwidth, where the first egress has a rate: within the tolerance of it.
-    Every value must be finite and above zero. The first ingress's rate is imposed, but no probe measures it.
+    The first ingress's rate likewise, where the profile has one. Every value must be finite and above zero.
     """
     for what, value in (("round trip", probe.rtt_s), ("bandwidth", probe.bandwidth_bit_s)):
         if not math.isfinite(value) or value <= 0:
@@ -162,10 +131,18 @@ def verify(profile: Profile, baseline: ProbeResult | None, probe: ProbeResult) -
                 f"measured {probe.rtt_s * 1e3:.1f} ms "
                 f"(tolerance {profile.rtt_tolerance_pct:g} % and {own * 1e3:.1f} ms)"
             )
-    rate = declared(profile)["rate_bit_s"]
-    if rate is not None and abs(probe.bandwidth_bit_s - rate) > rate * profile.rate_tolerance_pct / 100:
-        return False, (
-            f"profile {profile.name}: declared {rate / 1e6:g} Mbit/s, "
-            f"measured {probe.bandwidth_bit_s / 1e6:.3g} Mbit/s (tolerance {profile.rate_tolerance_pct:g} %)"
-        )
+    for direction, measured in (
+        ("first-egress", probe.bandwidth_bit_s),
+        ("first-ingress", probe.ingress_bandwidth_bit_s),
+    ):
+        link = profile.links.get(direction)
+        rate = link.rate_bit_s if link else None
+        if rate is None:
+            continue
+        if measured is None or not abs(measured - rate) <= rate * profile.rate_tolerance_pct / 100:
+            found = "nothing" if measured is None else f"{measured / 1e6:.3g} Mbit/s"
+            return False, (
+                f"profile {profile.name}: declared {rate / 1e6:g} Mbit/s {direction}, "
+                f"measured {found} (tolerance {profile.rate_tolerance_pct:g} %)"
+            )
     return True, None

@@ -115,11 +115,15 @@ def probe_line(
         "rtt_samples_s": [_finite(sample) for sample in probe.rtt_samples_s] if probe else [],
         "bandwidth_bit_s": _finite(probe.bandwidth_bit_s) if probe else None,
         "bandwidth_bytes": probe.bandwidth_bytes if probe else None,
+        "ingress_bandwidth_bit_s": _finite(probe.ingress_bandwidth_bit_s)
+        if probe and probe.ingress_bandwidth_bit_s is not None
+        else None,
         "declared": declared(profile),
         "ok": reason is None,
         "reason": reason,
         "late": late,
         "vitals": dict(probe.vitals) if probe else {},
+        "network": dict(probe.network) if probe else {},
     }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,6 +23,10 @@ from paretopipe_matrix.testbed import CellError, DepthResult, JsonObject, ProbeR
 
 class _FailFastError(Exception):
     """A cell failed and the run was asked to stop at that."""
+
+
+class _StoppedError(Exception):
+    """Another lane ended the run; nothing of the cell in progress is recorded."""
 
 
 @dataclass
@@ -56,23 +63,70 @@ class Runner:
         self._display = display
         self._interrupts = interrupts
         self._fail_fast = fail_fast
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
         self._own_path: dict[str, ProbeResult] = {}
         """Pipeline -> the last probe of its unshaped path, if a profile without links was run."""
 
     def run(self, groups: Sequence[Group]) -> bool:
-        """Measure everything; False if --fail-fast ended it early."""
+        """Measure everything; False if --fail-fast ended it early.
+
+        Pipelines that share no host and no core are measured at the same time, each lane in a thread of its own.
+        """
+        lane_of = {name: lane for lane in self._testbed.lanes() for name in lane}
+        lanes: dict[tuple[str, ...], list[Group]] = {}
+        for group in groups:
+            lanes.setdefault(lane_of[group.pipeline], []).append(group)
         try:
-            for group in groups:
-                self._run_group(group)
+            if len(lanes) > 1:
+                self._run_side_by_side(list(lanes.values()))
+            else:
+                self._run_lane(groups)
         except _FailFastError:
             return False
         return True
 
+    def _run_side_by_side(self, lanes: Sequence[Sequence[Group]]) -> None:
+        """Raises what the first lane that failed raised; KeyboardInterrupt, once all lanes have stopped."""
+        with ThreadPoolExecutor(max_workers=len(lanes), thread_name_prefix="lane") as pool:
+            running = [pool.submit(self._run_lane, lane) for lane in lanes]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            except KeyboardInterrupt:
+                self._stopping.set()
+                self._testbed.abort()
+                raise
+            self._stopping.set()
+        errors = [error for lane in running if (error := lane.exception()) is not None]
+        for error in errors:
+            if not isinstance(error, _StoppedError):
+                raise error
+
+    def _run_lane(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            self._run_group(group)
+
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise _StoppedError
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Nothing interrupts a write: signals reach the main thread, which waits where lanes have threads."""
+        with self._lock:
+            if threading.current_thread() is threading.main_thread():
+                with self._interrupts.shield():
+                    yield
+            else:
+                yield
+
     def _run_group(self, group: Group) -> None:
+        self._go_on()
         profile = self._profiles[group.profile]
         try:
             shaper = self._testbed.apply(group.pipeline, profile)
         except CellError as error:
+            self._go_on()
             segment = uuid.uuid4().hex[:12]
             for pass_ in group.passes:
                 self._fail_all(pass_.tasks, error, None, segment)
@@ -81,7 +135,8 @@ class Runner:
             self._run_round(_Segment(group, profile, shaper), pass_)
 
     def _run_round(self, segment: _Segment, pass_: RoundPass) -> None:
-        cut_off = self._store.open_segments(segment.group.pipeline, segment.profile.name)
+        with self._lock:
+            cut_off = self._store.open_segments(segment.group.pipeline, segment.profile.name)
         before, reason = self._probe(segment, "before", cut_off)
         if before is None or reason is not None:
             error = CellError(
@@ -95,13 +150,15 @@ class Runner:
             self._own_path[segment.group.pipeline] = before
         stopped = False
         for task in pass_.tasks:
+            self._go_on()
             failed = self._run_cell(segment, task, before)
             if failed and self._fail_fast:
                 stopped = True
                 break
         _, reason = self._probe(segment, "after")
         if reason is not None:
-            self._display.note(f"round {pass_.round} of {segment.profile.name} is invalid: {reason}")
+            with self._lock:
+                self._display.note(f"round {pass_.round} of {segment.profile.name} is invalid: {reason}")
         if stopped:
             raise _FailFastError
 
@@ -115,9 +172,10 @@ class Runner:
             probe = self._testbed.probe(pipeline, profile)
             _, reason = verify(profile, self._own_path.get(pipeline), probe)
         except CellError as error:
+            self._go_on()
             reason = f"the path could not be measured: {error.message}"
         now = _now()
-        with self._interrupts.shield():
+        with self._writing():
             for id_ in cut_off:
                 self._store.append_probe(
                     probe_line(id_, "after", pipeline, profile, segment.shaper, now, probe, reason, late=True)
@@ -130,12 +188,14 @@ class Runner:
     def _run_cell(self, segment: _Segment, task: Task, probe: ProbeResult) -> bool:
         """Measure and store one cell of one round; True if any of its depths failed."""
         plan = self._plans[task.cell]
-        self._display.start(f"{task.cell} round {task.round}")
+        with self._lock:
+            self._display.start(f"{task.cell} round {task.round}")
         started_at, begin = _now(), time.monotonic()
         failure: CellError | None = None
         try:
             results = self._testbed.measure(plan.run(segment.profile, task.round, task.depths), lambda event: None)
         except CellError as error:
+            self._go_on()  # aborted because the run ends: not a failure of the cell
             results, failure = error.finished, error
         records: list[JsonObject] = []
         samples: list[JsonObject] = []
@@ -154,7 +214,7 @@ class Runner:
                 failed_record(plan, failure, depth, task.round, segment.shaper, segment.id, started_at)
                 for depth in left
             ]
-        with self._interrupts.shield():
+        with self._writing():
             # Samples first, so that no record is without its samples.
             self._store.write_samples(task.cell, task.round, samples)
             self._store.append_records(records)
@@ -162,7 +222,7 @@ class Runner:
         return bool(left)
 
     def _fail_all(self, tasks: Sequence[Task], error: CellError, shaper: str | None, segment: str) -> None:
-        with self._interrupts.shield():
+        with self._writing():
             self._store.append_records(
                 [
                     failed_record(self._plans[task.cell], error, depth, task.round, shaper, segment, _now())
@@ -170,18 +230,23 @@ class Runner:
                     for depth in task.depths
                 ]
             )
-        self._display.note(f"{len(tasks)} cell(s) failed: {error.message}")
-        for task in tasks:
-            self._display.finish((task.cell, task.round), f"{task.cell} round {task.round}: failed", 0.0)
+        with self._lock:
+            self._display.note(f"{len(tasks)} cell(s) failed: {_host(error)}{error.message}")
+            for task in tasks:
+                self._display.finish((task.cell, task.round), f"{task.cell} round {task.round}: failed", 0.0)
         if self._fail_fast:
             raise _FailFastError
 
     def _report(self, task: Task, failure: CellError | None, observed_s: float) -> None:
-        if failure is not None:
-            host = f"{failure.host}: " if failure.host else ""
-            self._display.note(f"{task.cell} round {task.round} failed: {host}{failure.message}")
         word = "failed" if failure else "ok"
-        self._display.finish((task.cell, task.round), f"{task.cell} round {task.round}: {word}", observed_s)
+        with self._lock:
+            if failure is not None:
+                self._display.note(f"{task.cell} round {task.round} failed: {_host(failure)}{failure.message}")
+            self._display.finish((task.cell, task.round), f"{task.cell} round {task.round}: {word}", observed_s)
+
+
+def _host(error: CellError) -> str:
+    return f"{error.host}: " if error.host else ""
 
 
 def _rows(result: DepthResult) -> list[JsonObject]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from paretopipe_matrix.errors import UserError
 from paretopipe_matrix.estimate import pipeline_times, window_batches
 from paretopipe_matrix.hosts.inventory import Inventory
+from paretopipe_matrix.lanes import lanes
 from paretopipe_matrix.testbed import (
     CellError,
     CellRun,
@@ -112,6 +113,14 @@ class SimulatedTestbed:
         """Every host says that it is simulated."""
         return {host: {"simulated": True, **self._simulation.versions} for host in self._inventory.hosts}
 
+    def lanes(self) -> list[tuple[str, ...]]:
+        """Pipelines take turns where they share a host."""
+        return lanes({name: set(members) for name, members in self._inventory.pipelines.items()})
+
+    def ansible_calls(self) -> list[JsonObject]:
+        """None: there is nothing to set up."""
+        return []
+
     def describe(self, request: ModelRequest, pipeline: str, *, timed: bool) -> ModelDescription:
         """The declared model; sizes and times for the whole batch."""
         model = self._model(request.model)
@@ -161,7 +170,9 @@ class SimulatedTestbed:
         count = self._probed.get(profile.name, 0)
         self._probed[profile.name] = count + 1
         path = declared[min(count, len(declared) - 1)]
-        return ProbeResult(path.rtt_s, (path.rtt_s,) * 3, path.bandwidth_bit_s, 100_000)
+        ingress = profile.links.get("first-ingress")
+        back = ingress.rate_bit_s if ingress else None
+        return ProbeResult(path.rtt_s, (path.rtt_s,) * 3, path.bandwidth_bit_s, 100_000, back)
 
     def measure(self, run: CellRun, on_progress: Callable[[JsonObject], None]) -> list[DepthResult]:
         """One result per depth from the declared times; declared faults raise CellError."""

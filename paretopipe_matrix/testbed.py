@@ -117,8 +117,12 @@ class ProbeResult:
     rtt_samples_s: tuple[float, ...]
     bandwidth_bit_s: float
     bandwidth_bytes: int
+    ingress_bandwidth_bit_s: float | None = None
+    """Bandwidth towards the first host, measured where the profile limits it."""
     vitals: Mapping[str, JsonObject] = field(default_factory=dict)
     """Host -> frequency, temperature, throttling and load at that moment."""
+    network: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Host -> what is shaped there, with the shaper's own counters (`pp-net status`)."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,12 @@ class Testbed(Protocol):
 
     def facts(self) -> dict[str, JsonObject]:
         """Host name -> facts for run.json (versions, CPU, threads, governor, NIC ...)."""
+
+    def lanes(self) -> list[tuple[str, ...]]:
+        """Pipelines that must take turns, together; different lanes may be measured at the same time."""
+
+    def ansible_calls(self) -> list[JsonObject]:
+        """Every playbook that was run so far, for run.json: they are per profile group, never per cell."""
 
     def describe(self, request: ModelRequest, pipeline: str, *, timed: bool) -> ModelDescription:
         """Trace the model on the pipeline's hosts and list its cuts; `timed` adds a quick block-wise pass."""

@@ -1,46 +1,72 @@
 """The Ansible inventory as the controller needs it: hosts with their variables, and pipelines.
 
-Read with PyYAML alone: groups, children, `vars`, and the `group_vars/` and `host_vars/` files beside the inventory.
-Templates are not evaluated; only variables named `paretopipe_*` and `ansible_connection` are looked at.
+Only variables named `paretopipe_*` and those of the connection are looked at. Of templates, `{{ inventory_dir }}`
+and `{{ inventory_hostname }}` are filled in.
 """
 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paretopipe_matrix.errors import InventoryError
+from paretopipe_matrix.hosts.connection import CONNECTION_VARIABLES, SshTarget, ssh_target
+from paretopipe_matrix.hosts.groups import Groups, fill_in
 from paretopipe_matrix.testbed import JsonObject
-from paretopipe_matrix.yaml_source import parse_yaml, read_text
 
 _HOST_VARIABLES = (
     "paretopipe_data_address",
+    "paretopipe_data_interface",
     "paretopipe_data_port",
     "paretopipe_cpus",
     "paretopipe_threads",
     "paretopipe_device",
     "paretopipe_python",
+    "paretopipe_root",
+    "paretopipe_state_dir",
 )
-_VARIABLES = (*_HOST_VARIABLES, "paretopipe_pipelines")
-_GROUP_KEYS = ("hosts", "children", "vars")
+# Read by the roles alone, which check them.
+_ROLE_VARIABLES = (
+    "paretopipe_torch_flavour",
+    "paretopipe_wheel_dir",
+    "paretopipe_shared_packages",
+    "paretopipe_manage_system",
+)
+_VARIABLES = (*_HOST_VARIABLES, *_ROLE_VARIABLES, "paretopipe_pipelines")
+_FILLED = (*_HOST_VARIABLES, *CONNECTION_VARIABLES)
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class HostVars:
-    """One host. `cpus` and `threads` may be `"auto"`: see `assign_cpus`."""
+    """One host. `cpus` and `threads` may be `"auto"`: what that means is settled where the host runs."""
 
     name: str
     connection: str = "local"
-    data_address: str = "127.0.0.1"
+    """`local`, or `ssh` with `ssh` saying how."""
+    data_address: str = _LOOPBACK
     data_port: int = 0
     cpus: str | tuple[int, ...] = "auto"
     threads: str | int = "auto"
     device: str = "cpu"
-    python: str = sys.executable
+    python: str | None = sys.executable
+    """Interpreter of a local host's agent; None for an ssh host, which has its own under `root`."""
+    data_interface: str | None = None
+    root: str = "/opt/paretopipe"
+    state_dir: str = "/run/paretopipe"
+    ssh: SshTarget | None = None
+
+    def as_json(self) -> JsonObject:
+        """The host as run.json keeps it."""
+        return asdict(self) | {
+            "cpus": self.cpus if isinstance(self.cpus, str) else list(self.cpus),
+            "ssh": self.ssh.as_json() if self.ssh else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -68,22 +94,9 @@ class Inventory:
         """The inventory as run.json keeps it."""
         return {
             "path": str(self.path.absolute()),
-            "hosts": {name: asdict(host) | {"cpus": _plain(host.cpus)} for name, host in self.hosts.items()},
+            "hosts": {name: host.as_json() for name, host in self.hosts.items()},
             "pipelines": {name: list(hosts) for name, hosts in self.pipelines.items()},
         }
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The cores and threads of one host of a pipeline; `cpus_shared` where another host has one of them too."""
-
-    cpus: tuple[int, ...]
-    threads: int
-    cpus_shared: bool
-
-
-def _plain(cpus: str | tuple[int, ...]) -> str | list[int]:
-    return cpus if isinstance(cpus, str) else list(cpus)
 
 
 def _close(name: str, known: Iterable[str]) -> str:
@@ -96,128 +109,129 @@ def load_inventory(path: Path) -> Inventory:
 
     Raises InventoryError naming file, host and variable, with what may be written there.
     """
-    remedy = "; run from the repository, or name one with --inventory"
-    data = parse_yaml(read_text(path, "inventory", InventoryError, remedy), str(path), InventoryError).data
-    if not isinstance(data, dict):
-        raise InventoryError(f"{path}: must be a YAML inventory (all: {{hosts: ..., vars: ...}})")
-    groups = _Groups(path)
-    for name, body in data.items():
-        groups.add(str(name), body, parent=None if name == "all" else "all")
-    variables = {name: groups.host_variables(name) for name in groups.hosts}
-    if not variables:
+    groups = Groups(path)
+    if not groups.hosts:
         raise InventoryError(f"{path}: has no hosts")
+    variables = {name: groups.host_variables(name) for name in groups.hosts}
     # Pipelines belong to the whole inventory, so every host that knows them knows the same ones.
-    pipelines = groups.variables("all").get("paretopipe_pipelines")
-    hosts = {name: _host(path, name, values) for name, values in variables.items()}
-    return Inventory(path, hosts, _pipelines(path, pipelines, hosts))
+    named = groups.variables("all").get("paretopipe_pipelines")
+    hosts = {name: _Host(path, name, values).read() for name, values in variables.items()}
+    pipelines = _pipelines(path, named, hosts)
+    addressed = {name for name, values in variables.items() if "paretopipe_data_address" in values}
+    _require_data_addresses(path, hosts, pipelines, addressed)
+    return Inventory(path, hosts, pipelines)
 
 
-class _Groups:
-    """Groups while they are read: parents before children, as Ansible merges them."""
+class _Host:
+    """One host while its variables are read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.depth: dict[str, int] = {}
-        self.parents: dict[str, set[str]] = {}
-        self.inline: dict[str, dict[str, Any]] = {}
-        self.members: dict[str, set[str]] = {}
-        self.hosts: dict[str, dict[str, Any]] = {}
+    def __init__(self, path: Path, name: str, values: Mapping[str, Any]) -> None:
+        self._where = f"{path}: host {name}"
+        self._name = name
+        for variable in values:
+            if variable.startswith("paretopipe_") and variable not in _VARIABLES:
+                raise self._fail(
+                    variable, f"unknown variable{_close(variable, _VARIABLES)}; valid: {', '.join(_VARIABLES)}"
+                )
+        known = {"inventory_dir": str(path.parent.absolute()), "inventory_hostname": name}
+        self._values = {
+            # Passwords come along for their names, never for their values.
+            variable: self._filled(variable, value, known)
+            if variable in _HOST_VARIABLES + CONNECTION_VARIABLES
+            else value
+            for variable, value in values.items()
+        }
 
-    def add(self, name: str, body: Any, parent: str | None, depth: int = 0) -> None:
-        """Take in one group and, below it, its children."""
-        body = self._mapping(body, f"group {name}")
-        for key in body:
-            if key not in _GROUP_KEYS:
-                raise InventoryError(f"{self.path}: group {name}: unknown key {key!r}; valid: {', '.join(_GROUP_KEYS)}")
-        depth = depth if name == "all" else max(depth, 1)
-        if depth > 50:
-            raise InventoryError(f"{self.path}: group {name}: is its own ancestor")
-        self.depth[name] = max(depth, self.depth.get(name, 0))
-        if parent is not None:
-            self.parents.setdefault(name, set()).add(parent)
-        self.inline.setdefault(name, {}).update(self._mapping(body.get("vars"), f"vars of group {name}"))
-        for host, values in self._mapping(body.get("hosts"), f"hosts of group {name}").items():
-            self.hosts.setdefault(str(host), {}).update(self._mapping(values, f"host {host}"))
-            self.members.setdefault(name, set()).add(str(host))
-        for child, child_body in self._mapping(body.get("children"), f"children of group {name}").items():
-            self.add(str(child), child_body, parent=name, depth=depth + 1)
+    def _fail(self, variable: str, message: str) -> InventoryError:
+        return InventoryError(f"{self._where}: {variable}: {message}")
 
-    def variables(self, group: str) -> dict[str, Any]:
-        """Variables set on the group itself, its file under group_vars/ winning over the inventory's."""
-        return self.inline.get(group, {}) | self._file("group_vars", group)
+    def _filled(self, variable: str, value: Any, known: Mapping[str, str]) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return fill_in(value, known)
+        except ValueError as error:
+            raise self._fail(variable, str(error)) from error
 
-    def host_variables(self, host: str) -> dict[str, Any]:
-        """What counts for a host: `all`, groups from the outside in (alphabetical within a level), its own."""
-        own = {name for name, members in self.members.items() if host in members}
-        reached = {"all"}
-        while own:
-            name = own.pop()
-            reached.add(name)
-            own |= self.parents.get(name, set()) - reached
-        merged: dict[str, Any] = {}
-        for name in sorted(reached, key=lambda group: (group != "all", self.depth.get(group, 0), group)):
-            merged |= self.variables(name)
-        return merged | self.hosts[host] | self._file("host_vars", host)
+    def read(self) -> HostVars:
+        """The host; raises InventoryError."""
+        connection = self._values.get("ansible_connection", "ssh")
+        if connection == "smart":
+            connection = "ssh"
+        if connection not in ("local", "ssh"):
+            raise self._fail("ansible_connection", f"{connection!r}: valid: local, ssh")
+        local = connection == "local"
+        return HostVars(
+            self._name,
+            connection,
+            self._address(),
+            self._port(),
+            self._cpus(),
+            self._threads(),
+            self._device(),
+            self._text("paretopipe_python", sys.executable) if local else None,
+            self._interface(),
+            self._directory("paretopipe_root", "/opt/paretopipe"),
+            self._directory("paretopipe_state_dir", "/run/paretopipe"),
+            None if local else ssh_target(self._name, self._values, self._fail),
+        )
 
-    def _file(self, folder: str, name: str) -> dict[str, Any]:
-        merged: dict[str, Any] = {}
-        for suffix in (".yml", ".yaml"):
-            path = self.path.parent / folder / f"{name}{suffix}"
-            if not path.is_file():
-                continue
-            text = read_text(path, "variables", InventoryError)
-            if text.startswith("$ANSIBLE_VAULT"):  # secrets: none of our variables belong there
-                continue
-            merged |= self._mapping(parse_yaml(text, str(path), InventoryError).data, str(path))
-        return merged
-
-    def _mapping(self, value: Any, what: str) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise InventoryError(f"{self.path}: {what}: must be a mapping, not {value!r}")
+    def _text(self, variable: str, default: str) -> str:
+        value = self._values.get(variable, default)
+        if not isinstance(value, str) or not value:
+            raise self._fail(variable, f"{value!r}: must be text")
         return value
 
+    def _address(self) -> str:
+        text = self._text("paretopipe_data_address", _LOOPBACK)
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            raise self._fail("paretopipe_data_address", f"{text!r}: must be an IP address such as 10.0.0.1") from None
 
-def _host(path: Path, name: str, values: Mapping[str, Any]) -> HostVars:
-    def fail(variable: str, message: str) -> InventoryError:
-        return InventoryError(f"{path}: host {name}: {variable}: {message}")
+    def _interface(self) -> str | None:
+        if self._values.get("paretopipe_data_interface") is None:
+            return None
+        name = self._text("paretopipe_data_interface", "")
+        # IFNAMSIZ of linux/if.h is 16 with the final zero.
+        if len(name) > 15 or "/" in name or any(letter.isspace() for letter in name):
+            raise self._fail("paretopipe_data_interface", f"{name!r}: must be the name of an interface such as eth0")
+        return name
 
-    for variable in values:
-        if variable.startswith("paretopipe_") and variable not in _VARIABLES:
-            raise fail(variable, f"unknown variable{_close(variable, _VARIABLES)}; valid: {', '.join(_VARIABLES)}")
-    ours = {variable: values[variable] for variable in _HOST_VARIABLES if variable in values}
-    for variable, value in ours.items():
-        if isinstance(value, str) and "{{" in value:
-            raise fail(variable, f"{value!r}: templates are not evaluated here; write the value itself")
-    connection = values.get("ansible_connection", "ssh")
-    if connection != "local":
-        raise fail(
-            "ansible_connection",
-            f"{connection!r}: remote hosts are not supported by this version yet; set ansible_connection: local",
-        )
-    device = ours.get("paretopipe_device", "cpu")
-    if device != "cpu":
-        raise fail("paretopipe_device", f"{device!r} is not supported by this version; valid: cpu")
-    port = ours.get("paretopipe_data_port", 0)
-    if not _whole(port) or not 0 <= port <= 65535:
-        raise fail("paretopipe_data_port", f"{port!r}: must be a port, or 0 for any free one")
-    threads = ours.get("paretopipe_threads", "auto")
-    if threads != "auto" and not (_whole(threads) and threads >= 1):
-        raise fail("paretopipe_threads", f"{threads!r}: must be auto or a whole number from 1")
-    cpus = ours.get("paretopipe_cpus", "auto")
-    if cpus != "auto":
+    def _directory(self, variable: str, default: str) -> str:
+        text = self._text(variable, default)
+        path = PurePosixPath(text)
+        if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2:
+            raise self._fail(variable, f"{text!r}: must be an absolute path such as {default}")
+        return str(path)
+
+    def _device(self) -> str:
+        device = self._text("paretopipe_device", "cpu")
+        if device != "cpu":
+            raise self._fail("paretopipe_device", f"{device!r} is not supported by this version; valid: cpu")
+        return device
+
+    def _port(self) -> int:
+        port = self._values.get("paretopipe_data_port", 0)
+        if not _whole(port) or not 0 <= port <= 65535:
+            raise self._fail("paretopipe_data_port", f"{port!r}: must be a port, or 0 for any free one")
+        return int(port)
+
+    def _threads(self) -> str | int:
+        threads = self._values.get("paretopipe_threads", "auto")
+        if threads == "auto":
+            return "auto"
+        if not _whole(threads) or threads < 1:
+            raise self._fail("paretopipe_threads", f"{threads!r}: must be auto or a whole number from 1")
+        return int(threads)
+
+    def _cpus(self) -> str | tuple[int, ...]:
+        cpus = self._values.get("paretopipe_cpus", "auto")
+        if cpus == "auto":
+            return "auto"
         if not isinstance(cpus, list) or not cpus or not all(_whole(cpu) and cpu >= 0 for cpu in cpus):
-            raise fail("paretopipe_cpus", f"{cpus!r}: must be auto or a list of cores such as [0, 1]")
-        cpus = tuple(sorted(set(cpus)))
-    texts = {
-        "data_address": ours.get("paretopipe_data_address", "127.0.0.1"),
-        "python": ours.get("paretopipe_python", sys.executable),
-    }
-    for variable, value in texts.items():
-        if not isinstance(value, str) or not value:
-            raise fail(f"paretopipe_{variable}", f"{value!r}: must be text")
-    return HostVars(name, connection, texts["data_address"], port, cpus, threads, device, texts["python"])
+            raise self._fail("paretopipe_cpus", f"{cpus!r}: must be auto or a list of cores such as [0, 1]")
+        return tuple(sorted(set(cpus)))
 
 
 def _whole(value: object) -> bool:
@@ -247,35 +261,16 @@ def _pipelines(path: Path, value: Any, hosts: Mapping[str, HostVars]) -> dict[st
     return pipelines
 
 
-def assign_cpus(hosts: Sequence[HostVars], available: set[int]) -> dict[str, Placement]:
-    """Cores and threads for the hosts of one pipeline that run on this machine.
-
-    Listed cores are taken as they are. Hosts with `auto` get one core each of what is left, where there are enough
-    for all of them; otherwise they share all available cores. `auto` threads: as many as the host has cores.
-
-    Raises InventoryError for a listed core that is not available.
-    """
-    for host in hosts:
-        missing = [] if isinstance(host.cpus, str) else sorted(set(host.cpus) - available)
-        if missing:
-            raise InventoryError(
-                f"host {host.name}: paretopipe_cpus: no core {missing[0]} here; available: {sorted(available)}"
-            )
-    auto = [host.name for host in hosts if isinstance(host.cpus, str)]
-    listed = {cpu for host in hosts if not isinstance(host.cpus, str) for cpu in host.cpus}
-    free = sorted(available - listed)
-    enough = len(free) >= len(auto)
-    cpus: dict[str, tuple[int, ...]] = {}
-    for host in hosts:
-        if not isinstance(host.cpus, str):
-            cpus[host.name] = host.cpus
-        else:
-            cpus[host.name] = (free[auto.index(host.name)],) if enough else tuple(sorted(available))
-    return {
-        host.name: Placement(
-            cpus=cpus[host.name],
-            threads=len(cpus[host.name]) if isinstance(host.threads, str) else host.threads,
-            cpus_shared=any(set(cpus[host.name]) & set(cpus[other.name]) for other in hosts if other.name != host.name),
-        )
-        for host in hosts
-    }
+def _require_data_addresses(
+    path: Path, hosts: Mapping[str, HostVars], pipelines: Mapping[str, tuple[str, ...]], addressed: set[str]
+) -> None:
+    """Raise InventoryError for a host that would listen on its own loopback for a neighbour elsewhere."""
+    for pipeline, members in pipelines.items():
+        if all(hosts[name].connection == "local" for name in members):
+            continue
+        for name in members:
+            if name not in addressed:
+                raise InventoryError(
+                    f"{path}: host {name}: paretopipe_data_address is not set, and nobody else reaches the default "
+                    f"{_LOOPBACK}; set it to the host's IP address on the network of pipeline {pipeline}"
+                )

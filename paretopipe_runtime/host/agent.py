@@ -13,11 +13,16 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import IO, Any
 
 from paretopipe_runtime import __version__
 from paretopipe_runtime.host.facts import host_facts, vitals
 from paretopipe_runtime.host.protocol import MessageWriter, ProtocolError, error_object, read_messages
+from paretopipe_runtime.network.control import status
+from paretopipe_runtime.network.errors import NetworkError
+from paretopipe_runtime.network.lease import renew
+from paretopipe_runtime.network.state import StateDirectory
 
 JsonObject = dict[str, Any]
 _PR_SET_PDEATHSIG = 1
@@ -154,16 +159,43 @@ class Agent:
             if self._worker is not None:
                 self._worker.abort()
         elif operation == "configure":
-            self._settings |= message["params"]
-            self._start()
-            facts = host_facts(message["params"].get("data_address"))
-            self._up.write(
-                {"id": message["id"], "result": facts | {"paretopipe": __version__, "agent_pid": os.getpid()}}
-            )
+            self._configure(message["id"], message["params"])
         elif operation == "vitals":
             self._up.write({"id": message["id"], "result": vitals()})
+        elif operation in ("network_status", "renew_network"):
+            self._network(message["id"], operation, Path(message["params"]["state_dir"]))
         else:
             self._start().request(message)
+
+    def _configure(self, number: int, params: JsonObject) -> None:
+        """Start the worker on the cores asked for; without any: on all that this host has."""
+        available = os.sched_getaffinity(0)
+        cpus = sorted(params["cpus"] or available)
+        missing = set(cpus) - available
+        if missing:
+            cause = error_object(
+                "request",
+                f"paretopipe_cpus: no core {min(missing)} there; available: {sorted(available)}",
+                "correct it in the inventory",
+            )
+            self._up.write({"id": number, "error": cause})
+            return
+        self._settings |= params | {"cpus": cpus, "threads": params["threads"] or len(cpus)}
+        self._start()
+        facts = host_facts(params.get("data_address"))
+        ours = {"paretopipe": __version__, "agent_pid": os.getpid(), "cpus": cpus}
+        self._up.write({"id": number, "result": facts | ours})
+
+    def _network(self, number: int, operation: str, state_dir: Path) -> None:
+        """What is shaped here, or one more lease of it: as long as the controller asks, the host stays shaped."""
+        try:
+            if operation == "renew_network":
+                renew(state_dir)
+            result = status(StateDirectory(state_dir))
+        except (NetworkError, OSError) as error:
+            self._up.write({"id": number, "error": error_object("network", str(error), "see `pp-net status` there")})
+            return
+        self._up.write({"id": number, "result": result})
 
     def _start(self) -> Worker:
         if self._worker is None or self._worker.dead:

@@ -36,17 +36,41 @@ def _cpu_model() -> str | None:
 
 def _interface(address: str) -> JsonObject | None:
     """Name, speed and MTU of the interface that carries an address."""
-    stats = psutil.net_if_stats()
+    try:
+        stats = psutil.net_if_stats()
+    except OSError:  # not every kernel answers its ethtool request; qemu-user does not
+        stats = {}
     for name, entries in psutil.net_if_addrs().items():
-        if any(entry.address == address for entry in entries) and name in stats:
-            return {"name": name, "mtu": stats[name].mtu, "speed_mbit_s": stats[name].speed or None}
+        if any(entry.address == address for entry in entries):
+            seen = stats.get(name)
+            return {
+                "name": name,
+                "mtu": seen.mtu if seen else None,
+                "speed_mbit_s": (seen.speed or None) if seen else None,
+                "offloads": _offloads(name),
+            }
     return None
+
+
+def _offloads(interface: str) -> JsonObject | None:
+    """Segmentation and receive offloads as `ethtool -k` has them."""
+    program = shutil.which("ethtool", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        return None
+    try:
+        result = subprocess.run([program, "-k", interface], capture_output=True, text=True, timeout=2, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    values = dict(line.strip().split(": ", 1) for line in result.stdout.splitlines() if ": " in line)
+    names = ("tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload")
+    return {name: values.get(name) for name in names}
 
 
 def host_facts(data_address: str | None) -> JsonObject:
     """Facts that do not change while a run lives. Imports no torch: the worker adds its own."""
     return {
         "hostname": socket.gethostname(),
+        "boot_id": _read("/proc/sys/kernel/random/boot_id"),
         "machine": platform.machine(),
         "os": platform.platform(),
         "kernel": platform.release(),

@@ -30,12 +30,12 @@ def altered(session: Session, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
     """Change what one host is told in one operation."""
 
     def alter(operation: str, host: str, change: JsonObject) -> None:
-        send = session._agents[host].send
+        send = session._fleet.agents[host].send
 
         def changed(asked: str, params: JsonObject | None = None) -> object:
             return send(asked, (params or {}) | change if asked == operation else params)
 
-        monkeypatch.setattr(session._agents[host], "send", changed)
+        monkeypatch.setattr(session._fleet.agents[host], "send", changed)
 
     return alter
 
@@ -53,7 +53,7 @@ def works_afterwards(session: Session, describe: Describe, monkeypatch: pytest.M
 @pytest.mark.parametrize("victim", ["server", "edge"])
 def test_a_killed_worker_fails_its_cell_only(session: Session, describe: Describe, victim: str) -> None:
     described = describe()
-    pid = session._agents[victim].call("facts")["worker_pid"]
+    pid = session._fleet.agents[victim].call("facts")["worker_pid"]
     threading.Timer(1.0, os.kill, args=(pid, signal.SIGKILL)).start()
     start_s = time.monotonic()
     with pytest.raises(CellError, match=rf"worker on {victim} was killed \(137\).*out of memory") as caught:
@@ -65,7 +65,7 @@ def test_a_killed_worker_fails_its_cell_only(session: Session, describe: Describ
 
 def test_depths_finished_before_a_failure_are_kept(session: Session, describe: Describe) -> None:
     described = describe()
-    pid = session._agents["server"].call("facts")["worker_pid"]
+    pid = session._fleet.agents["server"].call("facts")["worker_pid"]
     run = cell(described, 3, window=Window(batches=2000, seconds=2.0, min_batches=1), depths=(1, 2))
     threading.Timer(3.0, os.kill, args=(pid, signal.SIGKILL)).start()
     with pytest.raises(CellError) as caught:
@@ -112,11 +112,11 @@ def test_a_peer_prepared_for_another_cut(
 
 
 def test_hosts_with_other_torch_versions_are_refused(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = {name: dict(fact) for name, fact in session._facts.items()}
+    facts = {name: dict(fact) for name, fact in session._fleet.facts.items()}
     facts["server"]["torch"] = "2.9.1"
-    monkeypatch.setattr(session, "_facts", facts)
+    monkeypatch.setattr(session._fleet, "facts", facts)
     with pytest.raises(CellError, match=r"torch differs between hosts: edge has .*, server has 2\.9\.1"):
-        session._require_same_versions()
+        session.apply("local", LAN)
 
 
 def test_a_busy_data_port_names_host_port_and_remedy(session: Session, describe: Describe) -> None:

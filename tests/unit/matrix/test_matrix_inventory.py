@@ -1,3 +1,4 @@
+import json
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -7,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretopipe_matrix.errors import InventoryError
-from paretopipe_matrix.hosts.inventory import HostVars, assign_cpus, load_inventory
+from paretopipe_matrix.hosts.connection import SshTarget
+from paretopipe_matrix.hosts.inventory import HostVars, load_inventory
+from paretopipe_matrix.hosts.placement import assign_cpus
 
 SHIPPED = Path(__file__).parents[3] / "inventory" / "local.yml"
 HEAD = "all:\n  hosts: {a: , b: }\n  vars:\n    ansible_connection: local\n"
+SSH = HEAD.replace("local", "ssh") + "    paretopipe_data_address: 10.0.0.1\n"
 PIPE = "    paretopipe_pipelines: {p: [a, b]}\n"
 
 
@@ -84,8 +88,16 @@ def test_group_vars_and_host_vars_files(tmp_path):
         (HEAD + PIPE + "    paretopipe_data_port: 70000", "must be a port"),
         (HEAD + PIPE + "    paretopipe_device: cuda", "'cuda' is not supported by this version; valid: cpu"),
         (HEAD + PIPE + '    paretopipe_python: "{{ x }}"', "templates are not evaluated"),
-        (HEAD.replace("local", "ssh") + PIPE, "remote hosts are not supported by this version yet"),
-        ("all:\n  hosts: {a: }\n  vars: {}", "remote hosts are not supported"),
+        (HEAD.replace("local", "docker") + PIPE, "ansible_connection: 'docker': valid: local, ssh"),
+        (HEAD + PIPE + "    paretopipe_data_address: localhost", "'localhost': must be an IP address"),
+        (HEAD + PIPE + "    paretopipe_data_interface: a-name-too-long-for-linux", "the name of an interface"),
+        (HEAD + PIPE + "    paretopipe_root: opt/paretopipe", "must be an absolute path such as /opt/paretopipe"),
+        (HEAD + PIPE + "    paretopipe_state_dir: /", "must be an absolute path such as /run/paretopipe"),
+        (HEAD + PIPE + '    paretopipe_root: "/opt/{% if x %}a{% endif %}"', "templates are not evaluated"),
+        (HEAD.replace("local", "ssh") + PIPE, "host a: paretopipe_data_address is not set"),
+        (SSH + "    ansible_ssh_common_args: -o StrictHostKeyChecking=no", "host keys are always checked"),
+        (SSH + "    ansible_password: secret", "passwords are not used"),
+        (SSH + '    ansible_host: "{{ lookup(x) }}"', "templates are not evaluated"),
         ("all: {}", "has no hosts"),
         ("[all]", "must be a YAML inventory"),
         ("all: {host: }", "unknown key 'host'; valid: hosts, children, vars"),
@@ -98,6 +110,96 @@ def test_mistakes(tmp_path, text, words):
         inventory(tmp_path, text)
     assert words in str(error.value)
     assert "inv.yml" in str(error.value)
+
+
+def test_ssh_hosts(tmp_path):
+    loaded = inventory(
+        tmp_path,
+        """
+        all:
+          hosts:
+            pi1: {ansible_host: 10.77.0.2, paretopipe_data_address: 10.77.1.2, paretopipe_root: /srv/pp}
+            pi2: {paretopipe_data_address: 10.77.1.3, paretopipe_data_interface: data0}
+          vars:
+            ansible_user: root
+            ansible_ssh_private_key_file: "{{ inventory_dir }}/keys/{{ inventory_hostname }}"
+            ansible_ssh_common_args: -o UserKnownHostsFile={{ inventory_dir }}/known_hosts -J bastion
+            ansible_python_interpreter: "{{ ansible_playbook_python }}"
+            ansible_become_password: "{{ not_ours }}"
+            paretopipe_torch_flavour: cpu
+            paretopipe_wheel_dir: "{{ playbook_dir }}/wheels"
+            paretopipe_shared_packages: ""
+            paretopipe_manage_system: false
+            paretopipe_pipelines: {pi-to-pi: [pi1, pi2]}
+        """,
+    )
+    pi1, pi2 = loaded.hosts["pi1"], loaded.hosts["pi2"]
+    assert (pi1.connection, pi1.root, pi1.state_dir, pi1.data_interface, pi1.python) == (
+        "ssh",
+        "/srv/pp",
+        "/run/paretopipe",
+        None,
+        None,
+    )
+    assert pi2.data_interface == "data0"
+    assert pi1.ssh == SshTarget(
+        "10.77.0.2",
+        user="root",
+        key_files=(f"{tmp_path}/keys/pi1",),
+        known_hosts=(f"{tmp_path}/known_hosts",),
+        proxy_jump="bastion",
+    )
+    assert pi2.ssh is not None
+    assert pi2.ssh.address == "pi2"
+
+
+def test_what_run_json_keeps(tmp_path):
+    loaded = inventory(
+        tmp_path,
+        """
+        all:
+          hosts: {edge: {ansible_connection: local, paretopipe_cpus: [0]}, gpu: }
+          vars:
+            paretopipe_data_address: 10.0.0.1
+            paretopipe_pipelines: {p: [edge, gpu]}
+        """,
+    )
+    kept = json.loads(json.dumps(loaded.as_json()))
+    edge, gpu = kept["hosts"]["edge"], kept["hosts"]["gpu"]
+    assert (edge["connection"], edge["cpus"], edge["threads"], edge["device"], edge["ssh"]) == (
+        "local",
+        [0],
+        "auto",
+        "cpu",
+        None,
+    )
+    assert (gpu["connection"], gpu["ssh"]["address"], gpu["root"]) == ("ssh", "gpu", "/opt/paretopipe")
+    assert kept["pipelines"] == {"p": ["edge", "gpu"]}
+
+
+def test_nobody_reaches_a_neighbours_loopback(tmp_path):
+    """A host on this machine, too, needs an address that the others know; one that is given is taken as it is."""
+    mixed = """
+        all:
+          hosts:
+            a: {{ansible_connection: local, {a}}}
+            b: {{ansible_connection: {b}, paretopipe_data_address: 127.0.0.1}}
+          vars: {{paretopipe_pipelines: {{p: [a, b]}}}}
+        """
+    with pytest.raises(InventoryError, match=r"host a: paretopipe_data_address is not set.*of pipeline p"):
+        inventory(tmp_path, mixed.format(a="", b="ssh"))
+    assert inventory(tmp_path, mixed.format(a="paretopipe_data_address: 10.0.0.1", b="ssh"))
+    assert inventory(tmp_path, mixed.format(a="", b="local"))
+
+
+def test_variable_files_are_found_as_ansible_finds_them(tmp_path):
+    (tmp_path / "group_vars/all").mkdir(parents=True)
+    (tmp_path / "group_vars/all/10.yml").write_text("paretopipe_threads: 3\nparetopipe_data_port: 1")
+    (tmp_path / "group_vars/all/20.yml").write_text("paretopipe_threads: 4")
+    (tmp_path / "group_vars/all/.30.yml.swp").write_text("not yaml: [")
+    (tmp_path / "group_vars/all.yml").write_text("paretopipe_threads: 9")
+    loaded = inventory(tmp_path, HEAD + PIPE)
+    assert (loaded.hosts["a"].threads, loaded.hosts["a"].data_port) == (4, 1)
 
 
 def test_missing_inventory_says_what_to_do(tmp_path):

@@ -1,0 +1,77 @@
+"""The smoke program: it says yes on a machine that works, and names what does not."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from paretopipe_runtime.host import smoke
+from paretopipe_runtime.model import self_check
+
+
+def test_this_machine_computes() -> None:
+    result = CliRunner().invoke(smoke.main)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)
+    assert found["torch"] == torch.__version__
+    assert found["conv_s"] > 0
+    assert found["gpu"] is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is promised")
+def test_a_promised_gpu_that_is_not_there() -> None:
+    result = CliRunner().invoke(smoke.main, ["--cuda"])
+    assert result.exit_code == 1
+    assert "CUDA is promised (paretopipe_torch_flavour: cuda)" in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("returncode", "stderr", "words"),
+    [
+        (-signal.SIGILL, "", "died of SIGILL: its wheel uses instructions that this CPU"),
+        (-signal.SIGKILL, "", "most likely out of memory"),
+        (-signal.SIGSEGV, "noise", "died of SIGSEGV"),
+        (1, "Traceback ...\nRuntimeError: operator torchvision::nms does not exist\n", "torchvision::nms does not"),
+        (3, "", "ended with status 3 and said nothing"),
+    ],
+)
+def test_why_it_failed(returncode: int, stderr: str, words: str) -> None:
+    line = smoke.why_it_failed(returncode, stderr)
+    assert words in line
+    assert "\n" not in line
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke, "PACKAGES", ("json", "no_such_package_here"))
+    result = CliRunner().invoke(smoke.main)
+    assert result.exit_code == 1
+    assert "cannot import no_such_package_here" in result.output
+
+
+def test_a_torch_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nkill -ILL $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(smoke.sys, "executable", str(program))
+    with pytest.raises(smoke.SmokeError, match="SIGILL"):
+        smoke.check_torch(cuda=False)
+
+
+def test_wrong_numbers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = self_check.conv2d
+    monkeypatch.setattr(self_check, "conv2d", lambda image, kernel: honest(image, kernel) + 1)
+    with pytest.raises(self_check.SelfCheckError, match="wrong numbers"):
+        self_check.check_convolution("cpu")
+
+
+def test_the_numbers_are_exact() -> None:
+    """Any order of summation gives them: all partial sums are integers that float32 holds."""
+    assert 8 * 9 * 16 < 2**24
+    assert np.float32(2**24) == 2**24
+    assert self_check.check_convolution("cpu") > 0
