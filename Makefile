@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := paretopipe_runtime paretopipe_matrix analysis
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench clean testbed testbed-down test-pi
 
 help: ## Show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: $(STAMP) ## Create .venv with everything (once; about 6 GB, because torch's plain wheels bring CUDA)
 
@@ -24,14 +24,28 @@ demo: $(STAMP) ## Measure mobilenet_v2 on this machine and draw its frontier (un
 	$(BIN)/pp-matrix run --spec examples/demo.yml --out results/demo
 	$(BIN)/pp-analyze frontier results/demo
 
-lint: $(STAMP) ## ruff, mypy, ansible-lint's and yamllint's rules
+lint: $(STAMP) ## ruff, mypy, yamllint, ansible-lint (profile production)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
+	PATH=$(CURDIR)/$(BIN):$$PATH ansible-lint -q
 
 test: lint ## Lint and run all tests
 	$(BIN)/python -m pytest
+
+# Hosts are made by root; whoever called sudo gets their key, and all the rest is done by ssh.
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+testbed: $(STAMP) ## Make two virtual hosts on this machine and provision them (root or sudo)
+	$(SUDO) $(BIN)/ansible-playbook -i inventory/virtual.yml playbooks/virtual.yml
+	$(BIN)/ansible-playbook -i inventory/virtual.yml playbooks/provision.yml
+
+testbed-down: $(STAMP) ## Remove the virtual hosts with everything on them (root or sudo)
+	$(SUDO) $(BIN)/ansible-playbook -i inventory/virtual.yml playbooks/virtual.yml -e virtual_host_state=absent
+
+test-pi: $(STAMP) ## Provision an emulated Raspberry Pi 4 and run pipelines on it -> results/test-pi/ (root or sudo; 15 minutes, then 7)
+	$(SUDO) $(BIN)/python -m pytest -x tests/pi
 
 bench: $(STAMP) ## Measure the ratios of docs/benchmarks.md (about 6 minutes; leave the machine alone)
 	$(BIN)/python -m benchmarks

@@ -121,7 +121,8 @@ class Fleet:
                 return self._errors[host]
         for what in ("torch", "torchvision"):
             found = {name: self.facts[name][what] for name in members}
-            if len(set(found.values())) > 1:
+            # A local label (+cpu, +cu130) says which build it is, not which version (PEP 440).
+            if len({version.partition("+")[0] for version in found.values()}) > 1:
                 return CellError(
                     "handshake",
                     f"{what} differs between hosts: {', '.join(f'{name} has {v}' for name, v in found.items())}",

@@ -196,8 +196,9 @@ class Operations:
         sizes[cuts[0].index] = self._image_limit_bytes(model, params)
         facts = {
             "paretopipe": __version__,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            # Without the local label: a Raspberry Pi's +cpu and a GPU server's +cu130 are one version (PEP 440).
+            "torch": torch.__version__.partition("+")[0],
+            "torchvision": torchvision.__version__.partition("+")[0],
             "model": params["model"],
             "graph_hash": model.graph_hash,
             "weight_hash": model.weight_hash,

@@ -32,7 +32,7 @@ def _in_units(parse: Callable[[object], float]) -> Callable[[click.Context, clic
 
 
 class _Failure(click.ClickException):
-    """A NetworkError as click ends on it: one line on standard error, exit status 1."""
+    """What went wrong as click ends on it: one line on standard error, exit status 1."""
 
     def show(self, file: Any = None) -> None:
         """Print the line."""
@@ -46,7 +46,7 @@ class _Group(click.Group):
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
-        except NetworkError as error:
+        except (NetworkError, OSError) as error:
             raise _Failure(str(error)) from error
 
 

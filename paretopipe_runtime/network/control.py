@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -85,7 +86,7 @@ def _apply(directory: StateDirectory, shape: Shape, controller: str, *, check: b
     except (NetworkError, OSError) as error:
         try:
             _restore_present(directory, directory.read() or shaping)
-        except NetworkError as second:
+        except (NetworkError, OSError) as second:
             raise NetworkError(f"{error}; and undoing it failed: {second}") from error
         raise NetworkError(f"{error} (undone: nothing is shaped)") from error
     return _applied(shaping, changed=True, check=False)
@@ -94,7 +95,7 @@ def _apply(directory: StateDirectory, shape: Shape, controller: str, *, check: b
 def restore(directory: StateDirectory, *, check: bool = False) -> JsonObject:
     """Take off whatever this state directory's shaping is, finished or half done. Nothing there: nothing changed.
 
-    Raises NetworkError if something of ours is still there afterwards; then the guard keeps trying.
+    Raises NetworkError if something of ours is still there afterwards; the state stays, for another try.
     """
     present = directory.read()
     if present is None:
@@ -111,7 +112,8 @@ def restore(directory: StateDirectory, *, check: bool = False) -> JsonObject:
 
 def undo(directory: StateDirectory, shaping: Shaping, end_guard: Callable[[], None]) -> None:
     """Put everything back, end guard and wire, check that nothing is left, forget. The lock must be held."""
-    shaping = directory.update(shaping, phase="restoring")
+    with contextlib.suppress(OSError):  # a full disk must not keep the host shaped
+        directory.update(shaping, phase="restoring")
     shaper = _SHAPERS[shaping.shaper]
     shaper.undo(shaping.shape, shaping.plan)
     end_guard()
@@ -137,7 +139,7 @@ def _restore_present(directory: StateDirectory, present: Shaping) -> None:
         # Its processes are gone and so is, with a namespace's last process, the namespace.
         directory.clear()
         return
-    undo(directory, present, lambda: end(watching) if watching else None)
+    undo(directory, present, lambda: guard.dismiss(watching) if watching else None)
 
 
 def status(directory: StateDirectory) -> JsonObject:

@@ -13,13 +13,14 @@ import resource
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from paretopipe_runtime.network.errors import NetworkError
 from paretopipe_runtime.network.lease import age_s, now_s
-from paretopipe_runtime.network.processes import Identity, identify, is_alive
+from paretopipe_runtime.network.processes import Identity, end, identify, is_alive
 from paretopipe_runtime.network.shape import JsonObject
 from paretopipe_runtime.network.state import Shaping, StateDirectory, wait_for_flock
 from paretopipe_runtime.network.wire_process import Wire
@@ -35,8 +36,13 @@ Restore = Callable[[StateDirectory, Shaping, Callable[[], None]], None]
 """Undo a shaping under the lock; the last argument ends the guard's wire."""
 
 
+_DISMISSED = signal.SIGUSR1
+_terminated = threading.Event()
+"""Set in the guard by SIGTERM, which comes from whoever clears up processes, and knows nothing of the network."""
+
+
 class _EndError(Exception):
-    """Somebody who restores asks the guard to go."""
+    """Somebody who restores dismisses the guard."""
 
 
 def arm(directory: StateDirectory, shaping: Shaping, restore: Restore) -> Shaping:
@@ -68,6 +74,11 @@ def holder(directory: StateDirectory) -> Identity | None:
     except (OSError, ValueError, TypeError):
         return None
     return found if is_alive(found) else None
+
+
+def dismiss(guard: Identity) -> None:
+    """End a guard and its wire without its restoring anything. For who restores, under the lock."""
+    end(guard, ask=_DISMISSED)
 
 
 def _read_report(descriptor: int) -> JsonObject:
@@ -120,8 +131,8 @@ def _keep_only(descriptor: int) -> int:
 
 
 def _serve(directory: StateDirectory, shaping: Shaping, restore: Restore, writer: int) -> None:
-    # Even an end that comes early is an exit by _EndError, so that the wire is ended too.
-    signal.signal(signal.SIGTERM, _on_end)
+    signal.signal(_DISMISSED, _on_dismissal)
+    signal.signal(signal.SIGTERM, lambda *_: _terminated.set())
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     wire = None
@@ -138,7 +149,7 @@ def _serve(directory: StateDirectory, shaping: Shaping, restore: Restore, writer
         _report(writer, {"error": f"the guard did not start: {error}"})
         return
     try:
-        _watch(directory, restore, wire)
+        _watch(directory, shaping, restore, wire)
     finally:
         if wire:
             wire.end()
@@ -160,57 +171,78 @@ def _take_precedence(*, wired: bool) -> None:
             _log("not allowed to raise the wire's priority")
 
 
-def _watch(directory: StateDirectory, restore: Restore, wire: Wire | None) -> None:
+def _watch(directory: StateDirectory, shaping: Shaping, restore: Restore, wire: Wire | None) -> None:
     me = identify(os.getpid())
     granted_s = now_s()
     last_words = ""
     while True:
-        time.sleep(TICK_S)
+        _terminated.wait(TICK_S)
         try:
-            shaping = directory.read()
-            if shaping is None or (shaping.guard is not None and shaping.guard != me):
-                return
+            written = _written(directory)
+            if written is not None:
+                if written.guard is not None and written.guard != me:
+                    return
+                shaping = written
             age = age_s(directory)
             if age is not None:
                 granted_s = now_s() - age
-            reason = _reason(now_s() - granted_s, shaping.shape.lease_s, wire)
-            if reason is None:
-                continue
-            if _restore(directory, shaping, restore, wire, reason):
+            reason = _reason(now_s() - granted_s, written, shaping.shape.lease_s, wire)
+            if reason and _restored(directory, me, shaping, restore, wire, reason):
                 return
         except (NetworkError, OSError) as error:
             if str(error) != last_words:
                 _log(f"could not restore, trying again: {error}")
             last_words = str(error)
-            signal.signal(signal.SIGTERM, _on_end)
+            signal.signal(_DISMISSED, _on_dismissal)
+            time.sleep(TICK_S)
 
 
-def _reason(age: float, lease_s: float, wire: Wire | None) -> str | None:
+def _written(directory: StateDirectory) -> Shaping | None:
+    """The state file, as far as there is one that can be understood. Without it we go by what we remember."""
+    try:
+        return directory.read()
+    except NetworkError:
+        return None
+
+
+def _reason(age: float, written: Shaping | None, lease_s: float, wire: Wire | None) -> str | None:
+    if written is None:
+        # Who restores ends us first and then clears the file, so nobody has restored.
+        return "the state file was lost"
     if age > lease_s:
         return f"the lease was not renewed for {age:.0f} s"
+    if _terminated.is_set():
+        return "the guard was terminated"
     fault = wire.fault() if wire else None
     return fault and f"the wire broke: {fault}"
 
 
-def _restore(directory: StateDirectory, shaping: Shaping, restore: Restore, wire: Wire | None, reason: str) -> bool:
-    """Restore under the lock; False if the lease was renewed while we waited for it."""
+def _restored(
+    directory: StateDirectory,
+    me: Identity | None,
+    shaping: Shaping,
+    restore: Restore,
+    wire: Wire | None,
+    reason: str,
+) -> bool:
+    """Restore under the lock; False if there turns out to be no reason any more."""
+    directory.create()
     with directory.locked():
-        # Whoever wants us gone takes the lock first, so nobody will ask from here on.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        now = directory.read()
-        if now is None or now.guard != shaping.guard:
+        # Whoever dismisses us holds the lock, so nobody does from here on.
+        signal.signal(_DISMISSED, signal.SIG_IGN)
+        written = _written(directory)
+        if written is not None and written.guard not in (None, me):
             return True
         age = age_s(directory)
-        broken = wire is not None and wire.fault() is not None
-        if age is not None and age <= now.shape.lease_s and not broken:
-            signal.signal(signal.SIGTERM, _on_end)
+        if age is not None and _reason(age, written, shaping.shape.lease_s, wire) is None:
+            signal.signal(_DISMISSED, _on_dismissal)
             return False
-        restore(directory, now, wire.end if wire else lambda: None)
-        _log(f"{reason}: took {now.shape.profile} off {now.shape.interface}")
+        restore(directory, written or shaping, wire.end if wire else lambda: None)
+        _log(f"{reason}: took {shaping.shape.profile} off {shaping.shape.interface}")
         return True
 
 
-def _on_end(number: int, frame: object) -> None:
+def _on_dismissal(number: int, frame: object) -> None:
     raise _EndError
 
 

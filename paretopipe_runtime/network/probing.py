@@ -42,7 +42,8 @@ def _tc() -> str | None:
     try:
         run_elsewhere([netem_command("lo", _EVERYTHING, 1500, "root")])
     except NetworkError as error:
-        return f"no netem in kernel {platform.release()} (apt install linux-modules-extra, or its like) [{error}]"
+        release = platform.release()
+        return f"no netem in kernel {release} (apt install linux-modules-extra-{release} if there is one) [{error}]"
     try:
         run_elsewhere(shape_commands("lo", _EVERYTHING, 1500))
     except NetworkError as error:

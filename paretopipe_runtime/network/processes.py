@@ -42,9 +42,9 @@ def is_alive(process: Identity) -> bool:
     return identify(process.pid) == process
 
 
-def end(process: Identity, patience_s: float = 3.0) -> None:
+def end(process: Identity, patience_s: float = 3.0, ask: signal.Signals = signal.SIGTERM) -> None:
     """Ask a process to end, then make it; returns when it is gone or is not that process."""
-    for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, patience_s)):
+    for number, wait_s in ((ask, patience_s), (signal.SIGKILL, patience_s)):
         try:
             handle = os.pidfd_open(process.pid)
         except ProcessLookupError:

@@ -84,25 +84,29 @@ class StateDirectory:
     def create(self) -> None:
         """Make the directory, which everybody may read and only its owner may write.
 
-        Raises NetworkError if it cannot be made or others may write to it.
+        Raises NetworkError if it cannot be made.
         """
         try:
             self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
-            status = self.path.stat()
         except OSError as error:
             raise NetworkError(f"cannot make {self.path}: {error.strerror}; choose another --state-dir") from error
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise NetworkError(
-                f"{self.path} belongs to somebody else or others may write to it; "
-                "what it says is done as root, so choose a --state-dir that only root can write"
-            )
+
+    def _refuse_if_not_ours(self) -> None:
+        for path in (self.path, self.path.parent):
+            status = path.stat()
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                raise NetworkError(
+                    f"{path} belongs to somebody else or others may write to it; "
+                    "what is in it is done as root, so choose a --state-dir that only root can write"
+                )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock that serialises apply, restore and the guard (flock(2)).
 
-        Raises NetworkError if it is not free within LOCK_WAIT_S.
+        Raises NetworkError if it is not free within LOCK_WAIT_S, or if others may write here.
         """
+        self._refuse_if_not_ours()
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             wait_for_flock(descriptor, LOCK_WAIT_S, f"another pp-net is at work on {self.path}; try again")

@@ -68,10 +68,8 @@ def test_argument_specs_are_in_step_with_defaults(role: Path) -> None:
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_readme_names_every_variable_and_no_other(role: Path) -> None:
     text = (role / "README.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \|", text[text.index("## Variables") :].split("## Example")[0], re.MULTILINE)
+    rows = re.findall(rf"^\| `({role.name}_\w+)` \|", text, re.MULTILINE)
     assert sorted(rows) == sorted(options(role))
-    assert "## Example" in text
-    assert "## Tags" in text
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)

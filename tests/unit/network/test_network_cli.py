@@ -109,6 +109,30 @@ def test_the_program_imports_nothing_heavy():
     assert not {"torch", "numpy", "pydantic", "yaml", "rich"} & set(json.loads(told.stdout))
 
 
+def test_a_full_disk_does_not_keep_the_host_shaped(directory, shaping, monkeypatch):
+    directory.write(shaping)
+    undone = []
+    monkeypatch.setattr("paretopipe_runtime.network.tc_shaper.TcShaper.undo", lambda *_: undone.append("undone"))
+    monkeypatch.setattr("paretopipe_runtime.network.tc_shaper.TcShaper.leftovers", lambda *_: [])
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("paretopipe_runtime.network.state.StateDirectory.write", full)
+    control.undo(directory, shaping, lambda: undone.append("guard ended"))
+    assert undone == ["undone", "guard ended"]
+    assert directory.read() is None
+
+
+def test_what_is_left_is_told_and_the_state_kept(directory, shaping, monkeypatch):
+    directory.write(shaping)
+    monkeypatch.setattr("paretopipe_runtime.network.tc_shaper.TcShaper.undo", lambda *_: None)
+    monkeypatch.setattr("paretopipe_runtime.network.tc_shaper.TcShaper.leftovers", lambda *_: ["htb is there"])
+    with pytest.raises(NetworkError, match="restoring is not complete: htb is there"):
+        control.undo(directory, shaping, lambda: None)
+    assert directory.read().phase == "restoring"
+
+
 def test_restore_of_a_state_from_before_a_reboot_only_forgets(directory, shaping, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     shaped = shaping.as_json() | {"boot_id": "an earlier one", "guard": None}

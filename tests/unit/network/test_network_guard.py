@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import shutil
+import signal
 import time
 from dataclasses import replace
 
@@ -10,7 +12,7 @@ import pytest
 from paretopipe_runtime.network import guard
 from paretopipe_runtime.network.errors import NetworkError
 from paretopipe_runtime.network.lease import grant, renew
-from paretopipe_runtime.network.processes import end, is_alive
+from paretopipe_runtime.network.processes import is_alive
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 LEASE_S = 1.0
@@ -29,9 +31,8 @@ def arm(directory, shaping):
         return armed[-1].guard
 
     yield arm_with
-    directory.clear()
     for found in armed:
-        end(found.guard)
+        guard.dismiss(found.guard)
 
 
 def taking_notes(directory, shaping, end_wire):
@@ -85,20 +86,40 @@ def test_it_belongs_to_no_session_and_holds_nothing_open(directory, arm):
     assert os.readlink(f"/proc/{watching.pid}/cwd") == "/"  # noqa: PTH115
 
 
-def test_it_ends_when_there_is_nothing_left_to_guard(directory, arm):
-    watching = arm(taking_notes)
-    directory.clear()
+@pytest.mark.parametrize("lost", ["deleted", "damaged"])
+def test_it_restores_from_memory_when_the_state_file_is_lost(directory, arm, lost):
+    watching = arm(taking_notes, lease_s=60)
+    time.sleep(1.5 * guard.TICK_S)  # so that it has seen the file once
+    if lost == "deleted":
+        shutil.rmtree(directory.path)
+    else:
+        directory.state.write_text("{")
+    wait_until((directory.path / "restored").exists, 2 * guard.TICK_S + 1)
+    wait_until(lambda: not is_alive(watching), 1.0)
+
+
+def test_it_makes_way_for_another_guard(directory, arm, shaping):
+    watching = arm(taking_notes, lease_s=60)
+    directory.write(shaping)  # whose guard is the test
     wait_until(lambda: not is_alive(watching), 2 * guard.TICK_S + 1)
     assert not (directory.path / "restored").exists()
 
 
-def test_who_restores_can_end_it_at_once(directory, arm):
+def test_who_restores_can_dismiss_it_at_once(directory, arm):
     watching = arm(taking_notes)
     started = time.monotonic()
-    end(watching)
+    guard.dismiss(watching)
     assert time.monotonic() - started < 0.5
     assert not is_alive(watching)
     assert not (directory.path / "restored").exists()
+
+
+def test_being_terminated_by_somebody_else_restores_at_once(directory, arm):
+    """As a session manager does that clears up when the user has left."""
+    watching = arm(taking_notes, lease_s=60)
+    os.kill(watching.pid, signal.SIGTERM)
+    wait_until((directory.path / "restored").exists, 0.8)
+    assert "the guard was terminated" in directory.last_words()
 
 
 def test_one_guard_per_state_directory(directory, shaping, arm, monkeypatch):
@@ -108,7 +129,7 @@ def test_one_guard_per_state_directory(directory, shaping, arm, monkeypatch):
     with pytest.raises(NetworkError, match="another guard is at work"):
         guard.arm(directory, shaping, taking_notes)
     assert is_alive(first)
-    end(first)
+    guard.dismiss(first)
     assert guard.holder(directory) is None
 
 
@@ -125,11 +146,12 @@ def test_what_fails_is_tried_again(directory, arm):
 
 
 def test_a_restore_that_is_under_way_is_not_disturbed(directory, arm):
-    """While somebody else restores under the lock, the guard waits, and then finds nothing to do."""
+    """While somebody else holds the lock, the guard waits, and goes when it is told to."""
     watching = arm(taking_notes)
     with directory.locked():
         time.sleep(LEASE_S + 2 * guard.TICK_S)
-        assert not (directory.path / "restored").exists()
+        assert is_alive(watching)
+        guard.dismiss(watching)
         directory.clear()
-    wait_until(lambda: not is_alive(watching), 2.0)
+    assert not is_alive(watching)
     assert not (directory.path / "restored").exists()

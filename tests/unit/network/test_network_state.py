@@ -44,11 +44,11 @@ def test_a_damaged_state_is_not_guessed_at(directory, damage):
         directory.read()
 
 
-def test_a_directory_that_others_may_write_is_refused(tmp_path):
-    (tmp_path / "network").mkdir()
-    (tmp_path / "network").chmod(0o777)
-    with pytest.raises(NetworkError, match="others may write to it"):
-        StateDirectory(tmp_path).create()
+@pytest.mark.parametrize("which", ["", "network"])
+def test_a_directory_that_others_may_write_is_refused(directory, tmp_path, which):
+    (tmp_path / which).chmod(0o777)
+    with pytest.raises(NetworkError, match=f"{which} belongs to somebody else or others may write"), directory.locked():
+        pass
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
