@@ -120,7 +120,8 @@ class Fleet:
             if host in self._errors:
                 return self._errors[host]
         for what in ("torch", "torchvision"):
-            found = {name: self.facts[name][what] for name in members}
+            # A Raspberry Pi's +cpu and a GPU server's +cu130 are builds of one version (PEP 440, local labels).
+            found = {name: self.facts[name][what].partition("+")[0] for name in members}
             # A local label (+cpu, +cu130) says which build it is, not which version (PEP 440).
             if len({version.partition("+")[0] for version in found.values()}) > 1:
                 return CellError(

@@ -11,8 +11,8 @@ JsonObject = dict[str, Any]
 
 UNLIMITED_BIT_S = 10e9
 """Where a profile sets no rate, room is kept for what a link of this rate has on the way."""
-QUEUE_S = 0.25
-"""Queue of the bottleneck beyond what is on the way, as time at its rate (the rule of thumb for router buffers)."""
+QUEUE_S = 1.0
+"""Queue of the bottleneck beyond what is on the way, as time at its rate: long enough that slow start loses nothing."""
 QUEUE_PACKETS = 100
 """The least queue, in full-size packets."""
 

@@ -15,9 +15,9 @@ def shape(**changes):
 
 
 def test_limit_of_the_papers_profile():
-    # 1.5 x 125 kB on the way, and 0.25 s of 5 Mbit/s = 156.25 kB, which is more than 100 packets.
-    assert shape().queue_limit_bytes(MTU) == 187_500 + 156_250
-    assert shape().queue_limit_packets(MTU) == 230
+    # 1.5 x 125 kB on the way, and 1 s of 5 Mbit/s = 625 kB, which is more than 100 packets.
+    assert shape().queue_limit_bytes(MTU) == 187_500 + 625_000
+    assert shape().queue_limit_packets(MTU) == 542
 
 
 def test_a_slow_link_has_the_least_queue():
