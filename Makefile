@@ -44,7 +44,7 @@ testbed: $(STAMP) ## Make two virtual hosts on this machine and provision them (
 testbed-down: $(STAMP) ## Remove the virtual hosts with everything on them (root or sudo)
 	$(SUDO) $(BIN)/ansible-playbook -i inventory/virtual.yml playbooks/virtual.yml -e virtual_host_state=absent
 
-test-pi: $(STAMP) ## Provision an emulated Raspberry Pi 4 and run pipelines on it -> results/test-pi/ (root or sudo; 15 minutes, then 7)
+test-pi: $(STAMP) ## Provision an emulated Raspberry Pi 4 and run pipelines on it -> results/test-pi/ (root or sudo; 15 minutes, then 8)
 	$(SUDO) $(BIN)/python -m pytest -x tests/pi
 
 bench: $(STAMP) ## Measure the ratios of docs/benchmarks.md (about 6 minutes; leave the machine alone)

@@ -240,10 +240,16 @@ def test_broken_hosts_are_made_again(spare: VirtualTestbed) -> None:
     old = pids(spare, "pi1") | pids(spare, "pi2")
     on_this_machine("ip", "netns", "delete", f"{spare.prefix}-pi1")  # its processes run on, out of sight
     on_this_machine("ip", "-n", f"{spare.prefix}-pi2", "link", "delete", "data0")
+    kept, lost = (Path(f"/{folder}/{spare.prefix}-virtual/pi2/file") for folder in ("opt", "run"))
+    for path in (kept, lost):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
     changed = spare.create()
     assert all(number > 0 for number in changed.values())
     assert alive(old) == set()
+    assert kept.exists()
+    assert not lost.exists()  # as after a restart of a host
     assert spare.ssh("pi1", "ping", "-c1", "-W2", "pi2").returncode == 0
 
     os.kill(max(pids(spare, "pi2")), signal.SIGKILL)  # sshd

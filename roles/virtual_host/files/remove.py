@@ -1,6 +1,6 @@
 """Remove what a record says was made, by exact name, and nothing else. Prints a JSON object with `removed`.
 
-Usage: remove.py [--check] runtime DIRECTORY      a host's processes, namespace and links, not its files
+Usage: remove.py [--check] runtime DIRECTORY      what a restart would end: a host's processes, links, files under /run
        remove.py [--check] host DIRECTORY         a host with all its files
        remove.py [--check] machine DIRECTORY      bridge, switch and keys, where no host is recorded any more
 
@@ -117,6 +117,10 @@ class Removal:
             self.link(port)
             if is_mounted(record["switch"]):
                 self.link(record["data_port"], record["switch"])
+        # A machine that starts finds /run empty (file-hierarchy(7)), and programs rely on that.
+        for path in record["directories"]:
+            if path.startswith("/run/"):
+                self.tree(Path(path))
         for name in ("init", "boot_id"):
             if not self._check:
                 (directory / name).unlink(missing_ok=True)

@@ -42,8 +42,8 @@ class TestOneDirection:
     def test_only_the_first_host_is_shaped_and_by_tc(self, testbed: Testbed, untouched: dict[str, str]) -> None:
         active = testbed.net(testbed.first, "status")["active"]
         assert active["shaper"] == "tc"
-        assert active["shape"]["profile"] == DURESS
-        assert active["shape"]["peers"] == [testbed.second.data_address]
+        assert active["profile"] == DURESS
+        assert active["peers"] == [testbed.second.data_address]
         assert testbed.net(testbed.second, "status")["active"] is None
         assert link_state(testbed.second) == untouched["uml2"]
 

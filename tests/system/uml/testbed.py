@@ -81,6 +81,12 @@ class Testbed:
             }
         }
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Ansible's settings: own directories, so that no ssh connection to the guests of an earlier run is used."""
+        own = {"ANSIBLE_LOCAL_TEMP": "ansible", "ANSIBLE_SSH_CONTROL_PATH_DIR": "cp"}
+        return {"ANSIBLE_NOCOLOR": "1"} | {name: str(self.directory / where) for name, where in own.items()}
+
     def play(self, profile: str, *options: str) -> Play:
         """Set a profile with the repository's own playbook, as pp-matrix does."""
         variables = {"network_profile_name": profile, "network_profile_pipeline": PIPELINE}
@@ -97,7 +103,7 @@ class Testbed:
         done = subprocess.run(
             words,
             cwd=ROOT,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCAL_TEMP": str(self.directory / "ansible")},
+            env=os.environ | self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
