@@ -31,7 +31,8 @@ lint: $(STAMP) ## ruff, mypy, yamllint, ansible-lint (profile production)
 	$(BIN)/yamllint --strict .
 	PATH=$(CURDIR)/$(BIN):$$PATH ansible-lint -q
 
-test: lint ## Lint and run all tests
+test: lint ## Lint and run all tests (root: the system tests make hosts and install their Debian packages)
+	tests/system/packages.sh
 	$(BIN)/python -m pytest
 
 # Hosts are made by root; whoever called sudo gets their key, and all the rest is done by ssh.
