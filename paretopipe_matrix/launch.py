@@ -27,8 +27,8 @@ from paretopipe_matrix.plan import CellPlan, expand
 from paretopipe_matrix.preview import print_plan
 from paretopipe_matrix.progress import display
 from paretopipe_matrix.provenance import changed_facts, session
-from paretopipe_matrix.runner import Runner
 from paretopipe_matrix.remote import collect, provision
+from paretopipe_matrix.runner import Runner
 from paretopipe_matrix.schedule import Group, Key, Slot, finished, keys, rejected, schedule
 from paretopipe_matrix.states import cell_states, slots_of
 from paretopipe_matrix.store import Store

@@ -105,6 +105,7 @@ class Session:
 
     def profile_blocks(self, request: ModelRequest, pipeline: str, repeats: int) -> dict[str, list[JsonObject]]:
         """Block-wise times, host after host, so that hosts that share cores do not disturb each other."""
+        self._require(pipeline)
         rows: dict[str, list[JsonObject]] = {}
         for host in self._hosts(pipeline):
             answer = self._fleet.agents[host].call(
