@@ -1,4 +1,4 @@
-"""Whether torch computes on this host: one convolution with a known result, on the CPU and where asked on a GPU.
+"""Whether torch computes on this host: a convolution and a matrix product, on the CPU and where asked on a GPU.
 
 Run as a program of its own (`python -m paretopipe_runtime.model.self_check [--cuda]`): a wheel with instructions that
 the CPU lacks kills the process.
@@ -41,6 +41,21 @@ def check_convolution(device: str) -> float:
     return elapsed_s
 
 
+def check_matrix_product(device: str) -> None:
+    """Multiply two `[64, 64]` matrices, exactly as above; raises SelfCheckError if the result is not numpy's.
+
+    It goes through another library than the convolution: the package index's 64-bit ARM wheels from 2.11 on die here,
+    and only here, on a Cortex-A72 (SIGILL in NVIDIA's BLAS).
+    """
+    random = np.random.default_rng(1)
+    left, right = (random.integers(-4, 5, (64, 64)).astype(np.float32) for _ in range(2))
+    result = torch.mm(torch.from_numpy(left).to(device), torch.from_numpy(right).to(device)).cpu().numpy()
+    if not np.array_equal(result, left @ right):
+        raise SelfCheckError(
+            f"a matrix product on {device} gives wrong numbers; this torch wheel does not fit the host"
+        )
+
+
 def check_torchvision() -> None:
     """Call one of torchvision's compiled operators: they are missing where its wheel is not of torch's kind.
 
@@ -59,6 +74,7 @@ def check(cuda: bool) -> JsonObject:
         "conv_s": check_convolution("cpu"),
         "gpu": None,
     }
+    check_matrix_product("cpu")
     check_torchvision()
     if cuda:
         if not torch.cuda.is_available():
@@ -72,6 +88,7 @@ def check(cuda: bool) -> JsonObject:
             "cuda": torch.version.cuda,
             "conv_s": check_convolution("cuda"),
         }
+        check_matrix_product("cuda")
     return result
 
 

@@ -21,7 +21,7 @@ QDISCS = [
         "handle": "5051:",
         "parent": "5050:1",
         "options": {
-            "limit": 233,
+            "limit": 545,
             "delay": {"delay": 0.2, "jitter": 0.005, "correlation": 0},
             "loss-random": {"loss": 0.005, "correlation": 0},
             "rate": {"rate": 625000, "packetoverhead": 0, "cellsize": 0, "celloverhead": 0},
@@ -48,14 +48,14 @@ def test_the_papers_profile():
         "tc qdisc add dev eth0 root handle 5050: htb default 0",
         "tc class add dev eth0 parent 5050: classid 5050:1 htb rate 100gbit ceil 100gbit burst 1mb cburst 1mb"
         " quantum 60000",
-        "tc qdisc add dev eth0 parent 5050:1 handle 5051: netem limit 230 delay 200000us rate 5000000bit",
+        "tc qdisc add dev eth0 parent 5050:1 handle 5051: netem limit 542 delay 200000us rate 5000000bit",
         "tc filter add dev eth0 parent 5050: protocol ip prio 5050 u32 match ip dst 10.0.0.2/32 flowid 5050:1",
     ]
 
 
 def test_every_impairment():
     assert " ".join(netem_command("data0", SHAPE, 1500)).endswith(
-        "netem limit 233 delay 200000us 5000us loss random 0.5% rate 5000000bit"
+        "netem limit 545 delay 200000us 5000us loss random 0.5% rate 5000000bit"
     )
 
 

@@ -26,7 +26,7 @@ Bandw  1.25e+06+0U
 Speed  0+0U
 Noise  0+0U
 MTU    0
-Cap.   696875+0U
+Cap.   1634375+0U
 Current Delay Queue size:   0
 Fifoness TRUE
 Waiting packets in delay queues 0
@@ -36,7 +36,16 @@ Waiting packets in delay queues 0
 
 
 def test_one_wire_in_its_own_units():
-    assert filter_command(SHAPE, 1500, Path("/s"))[-8:] == ["-d", "200+5", "-l", "0.5", "-b", "1250000", "-c", "696875"]
+    assert filter_command(SHAPE, 1500, Path("/s"))[-8:] == [
+        "-d",
+        "200+5",
+        "-l",
+        "0.5",
+        "-b",
+        "1250000",
+        "-c",
+        "1634375",
+    ]
 
 
 def test_what_is_not_asked_is_not_imposed():
@@ -58,8 +67,8 @@ def test_its_own_account_is_read():
         ("200+5U", "200+0U", "Delay"),
         ("0.5+0U", "0+0U", "Loss"),
         ("1.25e+06", "625000", "Bandw"),
-        ("696875", "0", "Cap"),
-        ("Cap.   696875+0U\n", "", "Cap"),
+        ("1634375", "0", "Cap"),
+        ("Cap.   1634375+0U\n", "", "Cap"),
     ],
 )
 def test_a_difference_is_told(old, new, name):
