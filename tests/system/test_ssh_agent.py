@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -114,7 +115,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
             server.process.terminate()
             server.process.wait(5)
             for process in left:
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ended with its server
+                    process.kill()
 
 
 @pytest.fixture
