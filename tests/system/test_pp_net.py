@@ -107,7 +107,9 @@ class Pair:
             "routes6": sh(*inside, "ip", "-6", "route", "show", "table", "all"),
             "neighbours": sh(*inside, "ip", "neigh", "show", "nud", "permanent"),
             "qdiscs": re.sub(r"direct_packets_stat \d+", "", sh(*inside, "tc", "qdisc", "show")),
-            "rp_filter": sh(*inside, "sh", "-c", "grep . /proc/sys/net/ipv4/conf/*/rp_filter"),
+            "rp_filter": sh(
+                *inside, "sh", "-c", "grep -s . /proc/sys/net/ipv4/conf/*/rp_filter; true"
+            ),  # links may go meanwhile
             "offloads": sh(*inside, "ethtool", "-k", "data0"),
             "processes": processes_in(self.first),
             "state": sorted(p.name for p in self.state_dir.glob("network/*") if p.name in ("state.json", "lease")),
