@@ -35,6 +35,11 @@ class Context:
         """What run.json calls the testbed: nobody shall take a simulation for a measurement."""
         return SIMULATED if self.simulate else AGENTS
 
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts of all pipelines that the spec uses, each once, in order."""
+        return list(dict.fromkeys(host for members in self.pipelines.values() for host in members))
+
     def as_json(self) -> JsonObject:
         """The part of run.json that was given."""
         return {

@@ -137,8 +137,7 @@ def _measure(
         if not wanted:
             return
         models = {cell["model"] for cell in data.run["cells"] if cell["cell"] in {key[0] for key in wanted}}
-    hosts = dict.fromkeys(host for members in context.pipelines.values() for host in members)
-    click.echo(f"{store.directory}: starting {', '.join(hosts)}", err=True)
+    click.echo(f"{store.directory}: starting {', '.join(context.hosts)}", err=True)
     with _ansible_recorded(store, calls) as recorded:
         with open_testbed(context, store.log_dir) as testbed:
             recorded.append(testbed.ansible_calls)

@@ -11,19 +11,14 @@ from paretopipe_matrix.errors import UserError
 from paretopipe_matrix.testbed import CellError, JsonObject
 
 
-def _hosts(context: Context) -> list[str]:
-    return list(dict.fromkeys(host for members in context.pipelines.values() for host in members))
-
-
 def provision(context: Context, log_dir: Path) -> list[JsonObject]:
     """Run provision.yml on the hosts of the run; the calls. Raises UserError where a host could not be provisioned."""
     from paretopipe_matrix.hosts.ansible import Playbooks
 
-    hosts = _hosts(context)
-    click.echo(f"provisioning {', '.join(hosts)} (log: {log_dir / 'ansible.log'})", err=True)
+    click.echo(f"provisioning {', '.join(context.hosts)} (log: {log_dir / 'ansible.log'})", err=True)
     playbooks = Playbooks(context.inventory.path, log_dir)
     try:
-        playbooks.run("provision.yml", {}, hosts)
+        playbooks.run("provision.yml", {}, context.hosts)
     except CellError as error:
         raise UserError(worded(error)) from error
     return list(playbooks.calls)
@@ -31,7 +26,7 @@ def provision(context: Context, log_dir: Path) -> list[JsonObject]:
 
 def collect(context: Context, log_dir: Path) -> list[JsonObject]:
     """Fetch the logs of remote hosts into `log_dir`; what cannot be had is told and fails nothing."""
-    remote = [host for host in _hosts(context) if context.inventory.hosts[host].connection != "local"]
+    remote = [host for host in context.hosts if context.inventory.hosts[host].connection != "local"]
     if context.simulate or not remote:
         return []
     from paretopipe_matrix.hosts.ansible import Playbooks
