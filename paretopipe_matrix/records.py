@@ -25,6 +25,7 @@ MEASURED = (
     "warmup_batches",
     "warmup_s",
     "stages",
+    "transport",
     "output_bitwise",
     "output_max_rel_err",
     "graph_hash",

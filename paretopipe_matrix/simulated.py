@@ -227,7 +227,8 @@ class SimulatedTestbed:
             "window_batches": batches,
             "warmup_batches": run.warmup_batches,
             "warmup_s": run.warmup_batches * period,
-            "stages": [_stage(host, exec_s * scale) for host, exec_s in stages],
+            "stages": [_stage(host, run.request.engine, exec_s * scale) for host, exec_s in stages],
+            "transport": {"name": run.backend, "simulated": True} if len(stages) > 1 else None,
             "output_bitwise": True,
             "output_max_rel_err": 0.0,
             "graph_hash": description.graph_hash,
@@ -254,7 +255,8 @@ def _matching(faults: list[Fault], run: CellRun, depth: int) -> Fault | None:
     return None
 
 
-def _stage(host: str, exec_s: float) -> JsonObject:
-    zero = dict.fromkeys(("serialize_s", "recv_s", "queue_s", "out_queue_s"), 0.0)
-    nothing = dict.fromkeys(("cpu_pct", "mem_pct", "gpu_util_pct", "gpu_mem_pct", "rss_bytes"))
-    return {"host": host, "exec_s": exec_s, **zero, **nothing}
+def _stage(host: str, engine: str, exec_s: float) -> JsonObject:
+    zero = dict.fromkeys(("setup_s", "serialize_s", "recv_s", "queue_s", "out_queue_s"), 0.0)
+    unknown = ("cpu_pct", "mem_pct", "rss_bytes", "tx_bytes", "rx_bytes")
+    no_gpu = ("kernel_s", "gpu_util_pct", "gpu_mem_pct", "gpu_mem_bytes", "gpu_power_w")
+    return {"host": host, "engine": engine, "exec_s": exec_s, **zero, **dict.fromkeys(unknown + no_gpu)}

@@ -80,7 +80,14 @@ class Fleet:
                 agent = self.agents[host.name] = _agent(host, log_file)
                 answer = agent.send(
                     "configure",
-                    {"host": host.name, "cpus": cpus, "threads": threads, "data_address": host.data_address},
+                    {
+                        "host": host.name,
+                        "cpus": cpus,
+                        "threads": threads,
+                        "device": host.device,
+                        "engine": "best",
+                        "data_address": host.data_address,
+                    },
                 )
                 facts = agent.wait(answer, "configure", _START_S)
                 if facts["paretopipe"] != __version__:
@@ -140,6 +147,11 @@ class Fleet:
             for host in members:
                 occupied[name] |= _cores(self.facts[host]) if host in self.facts else set()
         return occupied
+
+    def interface(self, host: str) -> str | None:
+        """The interface that carries a host's data address, as the host found it."""
+        found = self.facts[host]["data_interface"]
+        return str(found["name"]) if found else None
 
     # Asking --------------------------------------------------------------------------------------------------
 

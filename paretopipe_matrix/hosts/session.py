@@ -165,6 +165,8 @@ class Session:
             place = self._inventory.hosts[host]
             params[host] = _request_params(run.request) | {
                 "cell": run.cell_id,
+                "backend": run.backend,
+                "interface": self._fleet.interface(host),
                 "cuts": cuts,
                 "stage": index,
                 "stages": len(hosts),
@@ -209,9 +211,12 @@ class Session:
         measured: JsonObject = event["measured"]
         for stage, host in zip(measured["stages"], hosts, strict=True):
             stage["host"] = host
+            stage["engine"], stage["setup_s"] = prepared[host]["engine"], prepared[host]["setup_s"]
+            stage["gpu_mem_pct"] = None
             stage["mem_pct"] = 100.0 * stage["rss_bytes"] / self._fleet.facts[host]["memory_total_bytes"]
         output = event["output"]
         measured |= {
+            "transport": prepared[hosts[0]]["transport"],
             "output_bitwise": output["bitwise"],
             "output_max_rel_err": output["max_rel_err"],
             "graph_hash": prepared[hosts[0]]["graph_hash"],
@@ -247,4 +252,5 @@ def _request_params(request: ModelRequest) -> JsonObject:
         "granularity": request.granularity,
         "input": request.input,
         "input_encoding": request.input_encoding,
+        "engine": request.engine,
     }

@@ -149,7 +149,14 @@ class Agent:
 
     def __init__(self, up: MessageWriter) -> None:
         self._up = up
-        self._settings: JsonObject = {"host": "host", "cpus": None, "threads": 1, "env": {}}
+        self._settings: JsonObject = {
+            "host": "host",
+            "cpus": None,
+            "threads": 1,
+            "device": "cpu",
+            "engine": "best",
+            "env": {},
+        }
         self._worker: Worker | None = None
 
     def handle(self, message: JsonObject) -> None:

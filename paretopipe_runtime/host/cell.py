@@ -1,84 +1,49 @@
-"""One cell on one host: its stage, its sockets, and running it until the driver has what it needs."""
+"""One cell on one host: its stage, its channels, and running it until the driver has what it needs."""
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 
+from paretopipe_runtime.pipeline.counters import Counters
 from paretopipe_runtime.pipeline.driver import Driver, LocalSink, MeasurePlan, OutputCheck
 from paretopipe_runtime.pipeline.inputs import Input
 from paretopipe_runtime.pipeline.stage_loop import Compute, StageLoop
-from paretopipe_runtime.transport.channel import Receiver, Sender, SocketReceiver, SocketSender, shut_down
-from paretopipe_runtime.transport.endpoint import connect, listen
+from paretopipe_runtime.transport.channel import Receiver, Sender
+from paretopipe_runtime.transport.connector import Connector, Peer
 from paretopipe_runtime.transport.errors import TransportError
-from paretopipe_runtime.transport.handshake import accept, connect_side
 from paretopipe_runtime.transport.link_model import LinkSpec
 
 JsonObject = dict[str, Any]
-HANDSHAKE_S = 10.0
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """What this host is in the cell: stage `index` of `count` (0 is the driver's), and what may cross its sockets."""
-
-    host: str
-    index: int
-    count: int
-    secret: str
-    facts: dict[str, str]
-    listen_address: str
-    listen_port: int
-    incoming_limit_bytes: int
-    """Largest payload from the stage before; at the driver, from the last stage."""
-    egress: LinkSpec | None
-
-    @property
-    def is_last(self) -> bool:
-        """Whether results leave here for the driver."""
-        return self.index == self.count - 1
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Where the next stage (after the last one: the driver) listens."""
-
-    address: str
-    port: int
 
 
 class PreparedCell:
-    """A stage that is built and listening. `drive` (stage 0) or `serve` (the others) runs it once."""
+    """A stage that is built and listening. `drive` (the first) or `serve` (the others) runs it once.
 
-    def __init__(self, spec: StageSpec, compute: Compute) -> None:
-        self.spec = spec
+    `connector` is None where the cell has one stage only, and nothing crosses a link.
+    """
+
+    def __init__(self, compute: Compute, connector: Connector | None, counters: Counters) -> None:
         self._compute = compute
+        self._connector = connector
+        self._counters = counters
         self._lock = threading.Lock()
         self._aborted = False
-        self._closers: list[Callable[[], None]] = []
         self._loop: StageLoop | None = None
-        self._listener: socket.socket | None = None
-        if spec.count > 1:
-            self._listener = listen(spec.listen_address, spec.listen_port)
-            self._on_abort(partial(shut_down, self._listener))
 
     @property
     def port(self) -> int | None:
         """The port that the stage before this one (for the driver: the last one) connects to."""
-        return self._listener.getsockname()[1] if self._listener else None
+        return self._connector.port if self._connector else None
 
     def serve(self, peer: Peer) -> None:
         """Be a stage behind the driver until the stream ends. Raises TransportError or ComputeError."""
+        assert self._connector is not None
         try:
-            receiver = self._accept()
-            sender = self._connect(peer)
-            self._run(receiver, sender)
+            self._run(*self._connector.open(peer))
         finally:
             self.close()
 
@@ -96,11 +61,10 @@ class PreparedCell:
         """
         driver = Driver(source, plan, reference, on_window, on_done=self._finish)
         try:
-            if peer is None:
+            if peer is None or self._connector is None:
                 self._run(driver, LocalSink(driver), held_inputs=0)
             else:
-                sender = self._connect(peer)
-                returned = self._accept()
+                returned, sender = self._connector.open(peer)
                 collector = threading.Thread(target=self._collect, args=(driver, returned), daemon=True)
                 collector.start()
                 try:
@@ -126,7 +90,7 @@ class PreparedCell:
         with self._lock:
             if self._aborted:
                 raise TransportError("aborted", "stopped before the stream began")
-            self._loop = StageLoop(receiver, self._compute, sender, held_inputs)
+            self._loop = StageLoop(receiver, self._compute, sender, held_inputs, self._counters)
         self._loop.run()
 
     def _finish(self) -> None:
@@ -138,30 +102,6 @@ class PreparedCell:
         if loop is not None:
             loop.fail(error)
 
-    def _accept(self) -> SocketReceiver:
-        if self._listener is None:
-            raise TransportError("aborted", "the listening socket is closed")
-        before = (self.spec.index - 1) % self.spec.count
-        facts = self.spec.facts | {"hop": f"{before}->{self.spec.index}"}
-        sock, _ = accept(self._listener, self.spec.secret, self.spec.host, facts, HANDSHAKE_S)
-        receiver = SocketReceiver(sock, self.spec.incoming_limit_bytes)
-        self._on_abort(receiver.close)
-        return receiver
-
-    def _connect(self, peer: Peer) -> SocketSender:
-        sock = connect(peer.address, peer.port, HANDSHAKE_S)
-        self._on_abort(partial(shut_down, sock))
-        after = (self.spec.index + 1) % self.spec.count
-        facts = self.spec.facts | {"hop": f"{self.spec.index}->{after}"}
-        connect_side(sock, self.spec.secret, self.spec.host, facts, HANDSHAKE_S)
-        sender = SocketSender(sock, self.spec.egress)
-        self._on_abort(sender.close)
-        return sender
-
-    def _on_abort(self, closer: Callable[[], None]) -> None:
-        with self._lock:
-            self._closers.append(closer)
-
     def abort(self) -> None:
         """End it from another thread; `drive` or `serve` raises TransportError (`aborted`)."""
         with self._lock:
@@ -170,11 +110,9 @@ class PreparedCell:
         self.close()
 
     def close(self) -> None:
-        """Close all sockets; safe to call twice."""
-        with self._lock:
-            closers, self._closers = self._closers, []
-        for closer in reversed(closers):
-            closer()
+        """Close all connections; safe to call twice."""
+        if self._connector is not None:
+            self._connector.close()
 
 
 def link_spec(value: JsonObject | None) -> LinkSpec | None:

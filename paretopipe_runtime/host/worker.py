@@ -20,7 +20,7 @@ JsonObject = dict[str, Any]
 
 
 def main() -> None:
-    """Start with one JSON argument: `{"host": name, "cpus": [0], "threads": 1}`."""
+    """Start with one JSON argument: `{"host": name, "cpus": [0], "threads": 1, "device": "cpu", "engine": "best"}`."""
     settings = json.loads(sys.argv[1])
     if settings["cpus"]:
         os.sched_setaffinity(0, settings["cpus"])
@@ -40,7 +40,7 @@ def main() -> None:
     # What the imports made stays: leaving it out makes the collections between cells take milliseconds.
     gc.collect()
     gc.freeze()
-    operations = Operations(settings["host"], writer.write)
+    operations = Operations(settings["host"], writer.write, settings["device"], settings["engine"])
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, operations), name="control", daemon=True).start()
     writer.write({"event": "ready", "facts": operations.facts({})})
@@ -64,6 +64,7 @@ def _read(requests: queue.SimpleQueue[JsonObject], operations: Any) -> None:
 
 def _perform(operations: Any, request: JsonObject) -> JsonObject:
     from paretopipe_runtime.host.operations import OPERATIONS, RequestError
+    from paretopipe_runtime.model.engines.base import EngineError
     from paretopipe_runtime.model.errors import ModelError
     from paretopipe_runtime.pipeline.inputs import InputError
     from paretopipe_runtime.pipeline.stage_loop import ComputeError
@@ -75,6 +76,8 @@ def _perform(operations: Any, request: JsonObject) -> JsonObject:
         return {"result": getattr(operations, request["op"])(request["params"])}
     except TransportError as error:
         return {"error": error_object(error.kind, error.message, error.remedy)}
+    except EngineError as error:
+        return {"error": error_object("engine", error.message, error.remedy)}
     except ModelError as error:
         return {"error": error_object("model", str(error))}
     except InputError as error:

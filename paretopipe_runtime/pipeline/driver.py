@@ -187,9 +187,12 @@ class LocalSink:
         """A view, as on the wire."""
         return serialize(tensor)
 
-    def send(self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> None:
+    def send(
+        self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...], release: Callable[[], None]
+    ) -> None:
         """Hand the result over."""
         self._driver.completed(batch_id, payload.tensor, stages, time.monotonic())
+        release()
 
     def end(self) -> None:
         """Nothing is behind this stage."""

@@ -6,6 +6,7 @@ outputs in memory. Each part stamps what it did, so that every batch carries its
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from paretopipe_runtime.pipeline.process_stats import peak_bytes
+from paretopipe_runtime.pipeline.counters import Counters
 from paretopipe_runtime.transport.channel import Batch, Receiver, Sender
 from paretopipe_runtime.transport.errors import TransportError
 from paretopipe_runtime.transport.frame import StageTimes
@@ -32,6 +33,7 @@ class _Finished:
     batch: Batch
     queue_s: float
     exec_s: float
+    kernel_s: float
     done_s: float
 
 
@@ -86,13 +88,22 @@ class StageLoop:
     """Moves batches from `receiver` through `compute` to `sender` until the stream ends.
 
     `held_inputs` bounds the queue before the computation; 0 means that the receiver itself bounds it (the driver,
-    by its credits).
+    by its credits). `counters` are read for every batch. A `compute` with an attribute `kernel_s` says by it how long
+    an accelerator computed in its last call.
     """
 
-    def __init__(self, receiver: Receiver, compute: Compute, sender: Sender, held_inputs: int = 1) -> None:
+    def __init__(
+        self,
+        receiver: Receiver,
+        compute: Compute,
+        sender: Sender,
+        held_inputs: int = 1,
+        counters: Counters | None = None,
+    ) -> None:
         self._receiver = receiver
         self._compute = compute
         self._sender = sender
+        self._counters = counters or Counters()
         self._inputs: _Slots[Batch] = _Slots(held_inputs)
         self._outputs: _Slots[_Finished] = _Slots(1)
         self._lock = threading.Lock()
@@ -163,6 +174,7 @@ class StageLoop:
                     Batch(batch.batch_id, result, batch.stages, batch.recv_s, release=release),
                     start_s - batch.ready_s,
                     done_s - start_s,
+                    getattr(self._compute, "kernel_s", math.nan),
                     done_s,
                 ),
             )
@@ -188,13 +200,12 @@ class StageLoop:
             exec_s=finished.exec_s,
             out_queue_s=start_s - finished.done_s,
             serialize_s=now_s - start_s,
-            cpu_time_s=time.process_time(),
             clock_s=now_s,
-            peak_rss_bytes=peak_bytes(),
             sent_bytes=len(payload.data),
+            kernel_s=finished.kernel_s,
+            **self._counters.read(),
         )
-        self._sender.send(batch.batch_id, payload, (*batch.stages, own))
-        batch.release()
+        self._sender.send(batch.batch_id, payload, (*batch.stages, own), batch.release)
 
 
 def _nothing() -> None:

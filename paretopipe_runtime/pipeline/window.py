@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, quantiles
@@ -12,6 +13,12 @@ from paretopipe_runtime.transport.frame import StageTimes
 # A percentile needs enough samples on its far side to be more than the extreme value.
 P50_MIN_SAMPLES = 11
 P90_MIN_SAMPLES = 64
+
+SAMPLED = (
+    *("exec_s", "recv_s", "queue_s", "serialize_s", "out_queue_s", "cpu_time_s", "kernel_s"),
+    *("gpu_busy_s", "gpu_energy_j", "gpu_mem_bytes", "tx_bytes", "rx_bytes"),
+)
+"""Fields of `StageTimes` that a samples file has for every stage."""
 
 LITTLE_TOLERANCE = 0.05
 BOUND_TOLERANCE = 0.02
@@ -99,14 +106,22 @@ def _stage_means(times: Sequence[StageTimes], opened: StageTimes) -> dict[str, A
     return {
         "exec_s": fmean(t.exec_s for t in times),
         "serialize_s": fmean(t.serialize_s for t in times),
-        "recv_s": fmean(t.recv_s for t in times),
+        "recv_s": _known(fmean(t.recv_s for t in times)),
         "queue_s": fmean(t.queue_s for t in times),
         "out_queue_s": fmean(t.out_queue_s for t in times),
         "cpu_pct": 100.0 * (times[-1].cpu_time_s - opened.cpu_time_s) / elapsed_s,
         "rss_bytes": int(times[-1].peak_rss_bytes),
-        "gpu_util_pct": None,
-        "gpu_mem_pct": None,
+        "kernel_s": _known(fmean(t.kernel_s for t in times)),
+        "gpu_util_pct": _known(100.0 * (times[-1].gpu_busy_s - opened.gpu_busy_s) / elapsed_s),
+        "gpu_power_w": _known((times[-1].gpu_energy_j - opened.gpu_energy_j) / elapsed_s),
+        "gpu_mem_bytes": _known(max(t.gpu_mem_bytes for t in times)),
+        "tx_bytes": _known(times[-1].tx_bytes - opened.tx_bytes),
+        "rx_bytes": _known(times[-1].rx_bytes - opened.rx_bytes),
     }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def check(
@@ -138,8 +153,8 @@ def sample_rows(window: Window) -> list[dict[str, Any]]:
             "latency_s": completion.latency_s,
         }
         for index, times in enumerate(completion.stages, start=1):
-            for name in ("exec_s", "recv_s", "queue_s", "serialize_s", "out_queue_s", "cpu_time_s"):
-                row[f"stage{index}_{name}"] = getattr(times, name)
+            for name in SAMPLED:
+                row[f"stage{index}_{name}"] = _known(getattr(times, name))
             row[f"stage{index}_rss_bytes"] = int(times.peak_rss_bytes)
         rows.append(row)
     return rows

@@ -1,6 +1,6 @@
 """What carries tensors between two neighbouring stages.
 
-The stage loop knows only `Sender` and `Receiver`; the socket (and later RPC) stand behind them. Received tensors
+The stage loop knows only `Sender` and `Receiver`; sockets or RPC stand behind them. Tensors received by socket
 lie in a small ring of buffers that is allocated once, for the largest payload agreed on, and is written by
 recv_into: nothing is allocated or copied per batch.
 """
@@ -75,8 +75,13 @@ class Sender(Protocol):
     def serialize(self, tensor: torch.Tensor) -> Payload:
         """Make a tensor ready for sending; apart from `send`, so that its cost can be told from the network's."""
 
-    def send(self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> None:
-        """Send a batch; returns when its memory may be reused. Raises TransportError."""
+    def send(
+        self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...], release: Callable[[], None]
+    ) -> None:
+        """Send a batch; `release` is called, perhaps later and by another thread, when its memory may be reused.
+
+        Raises TransportError.
+        """
 
     def end(self) -> None:
         """Tell the peer that the stream ends here."""
@@ -257,9 +262,12 @@ class SocketSender:
         """A view of the tensor's memory."""
         return serialize(tensor)
 
-    def send(self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> None:
+    def send(
+        self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...], release: Callable[[], None]
+    ) -> None:
         """Send one frame."""
         self._send(encode(payload_header(batch_id, payload, stages)), payload.data)
+        release()
 
     def send_control(self, kind: Kind, batch_id: int = 0, payload: bytes | memoryview = b"") -> None:
         """Send a frame that carries no tensor (end, ping, bulk)."""

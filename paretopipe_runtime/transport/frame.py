@@ -16,7 +16,7 @@ from itertools import chain
 from typing import NamedTuple
 
 MAGIC = b"PPF1"
-VERSION = 1
+VERSION = 2
 MAX_NDIM = 8
 MAX_STAGES = 16
 
@@ -81,6 +81,18 @@ class StageTimes(NamedTuple):
     """Largest resident memory of the worker process since its stage was prepared."""
     sent_bytes: float
     """Payload that this stage sends on for this batch."""
+    kernel_s: float
+    """Part of `exec_s` in which an accelerator computed, by its own events; NaN where there is none."""
+    gpu_busy_s: float
+    """Seconds so far in which the GPU had work, as NVML's utilisation adds up; NaN without a GPU, as the next two."""
+    gpu_energy_j: float
+    """Energy that the GPU has used so far."""
+    gpu_mem_bytes: float
+    """Memory in use on the GPU."""
+    tx_bytes: float
+    """What the data interface has sent so far, by the kernel's counter; NaN where no interface is known."""
+    rx_bytes: float
+    """What the data interface has received so far."""
 
 
 _STAGE_FIELDS = len(StageTimes._fields)

@@ -19,6 +19,7 @@ MAY_IMPORT = {
 }
 TENSOR_ROOMS = ("paretopipe_runtime/model/", "paretopipe_runtime/transport/", "paretopipe_runtime/pipeline/")
 TENSOR_FILES = (
+    "paretopipe_runtime/host/models.py",
     "paretopipe_runtime/host/operations.py",
     "paretopipe_runtime/host/cell.py",
     "paretopipe_runtime/host/worker.py",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from paretopipe_runtime.pipeline.window import Completion, Window, WindowPlan, check, sample_rows, summarise
@@ -12,7 +14,21 @@ EXEC_S = (0.10, 0.06)
 
 def times(exec_s: float, k: int, period_s: float, sent_bytes: int = 1000) -> StageTimes:
     """A stage that used 90 % of its core between batches `period_s` apart; its clock starts anywhere."""
-    return StageTimes(0.0, 0.0, exec_s, 0.0, 0.001, 50 + 0.9 * k * period_s, 9000 + k * period_s, 5e6, sent_bytes)
+    unknown = dict.fromkeys(("kernel_s", "gpu_busy_s", "gpu_energy_j", "gpu_mem_bytes"), math.nan)
+    return StageTimes(
+        recv_s=0.0,
+        queue_s=0.0,
+        exec_s=exec_s,
+        out_queue_s=0.0,
+        serialize_s=0.001,
+        cpu_time_s=50 + 0.9 * k * period_s,
+        clock_s=9000 + k * period_s,
+        peak_rss_bytes=5e6,
+        sent_bytes=sent_bytes,
+        tx_bytes=7000.0 + 1100 * k,
+        rx_bytes=math.nan,
+        **unknown,
+    )
 
 
 def steady(depth: int, n: int, period_s: float, latency_s: float) -> Window:
@@ -36,6 +52,9 @@ def test_figures_of_a_steady_window() -> None:
     assert measured["bytes_per_batch"] == 1000, "the last stage's result does not count"
     assert [s["exec_s"] for s in measured["stages"]] == pytest.approx(list(EXEC_S))
     assert [s["cpu_pct"] for s in measured["stages"]] == pytest.approx([90.0, 90.0])
+    assert [s["tx_bytes"] for s in measured["stages"]] == [13_200, 13_200]
+    assert [s["rx_bytes"] for s in measured["stages"]] == [None, None], "an unknown counter is no zero"
+    assert [s["gpu_util_pct"] for s in measured["stages"]] == [None, None]
     assert measured["valid"], measured["invalid_reason"]
 
 

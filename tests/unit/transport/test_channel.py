@@ -25,7 +25,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def send(sender: SocketSender, tensor: torch.Tensor, batch_id: int = 0) -> threading.Thread:
-    thread = threading.Thread(target=lambda: sender.send(batch_id, sender.serialize(tensor), (TIMES,)))
+    thread = threading.Thread(target=lambda: sender.send(batch_id, sender.serialize(tensor), (TIMES,), lambda: None))
     thread.start()
     return thread
 
@@ -108,7 +108,7 @@ def test_a_stream_whose_tensors_change(pair: tuple[socket.socket, socket.socket]
     tensors = [torch.randn(*shape) for shape in ((4, 6), (4, 6), (6, 4), (4, 6), (2, 2), (2, 2), (4, 6), (1, 2, 3))]
     sender, receiver = SocketSender(pair[0]), SocketReceiver(pair[1], 4096, buffers=2)
     for index, tensor in enumerate(tensors):
-        sender.send(index, sender.serialize(tensor), (TIMES,) * (index % 3))
+        sender.send(index, sender.serialize(tensor), (TIMES,) * (index % 3), lambda: None)
     sender.end()
     for index, tensor in enumerate(tensors):
         batch = receiver.recv()
@@ -125,7 +125,7 @@ def test_a_damaged_header_that_begins_like_the_last_one_is_refused(
 ) -> None:
     tensor = torch.randn(4, 6)
     sender, receiver = SocketSender(pair[0]), SocketReceiver(pair[1], 4096)
-    sender.send(1, sender.serialize(tensor), (TIMES,))
+    sender.send(1, sender.serialize(tensor), (TIMES,), lambda: None)
     first = receiver.recv()
     assert first is not None
     first.release()

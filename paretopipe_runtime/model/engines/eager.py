@@ -1,0 +1,21 @@
+"""The engine of the reference paper: torch runs the graph node by node."""
+
+from __future__ import annotations
+
+import torch
+
+from paretopipe_runtime.model.engines.base import Compute, StageToBuild
+
+
+class Eager:
+    """Torch as it is."""
+
+    name = "eager"
+
+    def why_not(self, _device: torch.device) -> str | None:
+        """Torch is always there."""
+        return None
+
+    def build(self, stage: StageToBuild) -> Compute:
+        """The stage itself, on its device."""
+        return stage.module.to(stage.device)
