@@ -172,9 +172,12 @@ class Fleet:
         owners = {answer: host for host, answer in answers.items()}
         pending = set(owners)
         errors: list[CellError] = []
+        hurried = False  # whether the deadline is only there to hear what else went wrong
         while pending:
             done, pending = wait(pending, max(0.0, deadline_s - time.monotonic()), FIRST_COMPLETED)
             if not done:
+                if hurried:
+                    break
                 host = main if main is not None and answers[main] in pending else owners[next(iter(pending))]
                 errors.append(self.agents[host].timed_out(operation, timeout_s))
             if main is not None and answers[main] in done and answers[main].exception() is None:
@@ -184,9 +187,10 @@ class Fleet:
             if main is not None and answers[main] in pending and all(e.kind == "peer-lost" for e in errors):
                 continue
             if errors:
-                deadline_s = min(deadline_s, time.monotonic() + _ROOT_CAUSE_S)
                 if not done:
                     break
+                hurried = True
+                deadline_s = min(deadline_s, time.monotonic() + _ROOT_CAUSE_S)
         if main is not None and answers[main].done() and answers[main].exception() is None:
             wait(answers.values(), _SETTLE_S)  # no host may still be busy with this when the next cell comes
             return {main: answers[main].result()}

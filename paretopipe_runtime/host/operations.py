@@ -92,6 +92,10 @@ class Operations:
         cuts = model.cuts(params["batch_size"], params["granularity"])
         index, count = int(params["stage"]), int(params["stages"])
         lo, hi = stage_bounds(params["cuts"], cuts[-1].index, index)
+        if index == 0:
+            # Here and not in `measure`, where the peers already wait for this host: a whole vgg16 takes a
+            # Raspberry Pi longer than they do.
+            self._models.reference(model, params, encoded=_crosses_encoded(params))
         stage = self._models.build(params, cuts, lo, hi)
         sizes = {cut.index: cut.nbytes for cut in cuts}
         sizes[cuts[0].index] = self._models.image_limit_bytes(model, params)
@@ -155,8 +159,7 @@ class Operations:
         """Drive the prepared cell: warm-up, a window per depth, checks."""
         cell, prepared = self._prepared(), self._cell_params
         model = self._models.model(prepared)
-        crosses_encoded = prepared["stages"] > 1 and prepared["cuts"][0] == 0
-        reference = self._models.reference(model, prepared, encoded=crosses_encoded)
+        reference = self._models.reference(model, prepared, encoded=_crosses_encoded(prepared))
         window = params["window"]
         plan = MeasurePlan(
             tuple(params["depths"]),
@@ -260,3 +263,8 @@ class _Abortable:
 def _close_both(receiver: SocketReceiver, sender: SocketSender) -> None:
     receiver.close()
     sender.close()
+
+
+def _crosses_encoded(params: JsonObject) -> bool:
+    """Whether the images themselves are sent to the second host."""
+    return bool(params["stages"] > 1 and params["cuts"][0] == 0)
