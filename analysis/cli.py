@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from analysis.comparison import COMPARED
 from analysis.operating_points import CHOICES
 
 _EXAMPLE = """\b
 Example:
   pp-matrix run --profile duress-200ms-5mbit
   pp-analyze frontier
+  pp-analyze compare --by backend
   pp-analyze table --format csv > points.csv
 
 \b
@@ -26,7 +28,7 @@ _DIRECTORY = click.argument(
 @click.group(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="paretopipe", prog_name="pp-analyze")
 def main() -> None:
-    """Tables and latency-throughput frontiers of what pp-matrix measured.
+    """Tables, latency-throughput frontiers and comparisons of what pp-matrix measured.
 
     DIR is a results directory; by default the newest run under results/.
     Exit status: 0, 1 if the run holds no valid point, 2 for bad usage or input.
@@ -104,3 +106,51 @@ def frontier(
     from analysis.commands import print_own_frontier
 
     print_own_frontier(csv_file, minimize, maximize, label, group, format_, out)
+
+
+class _Depths(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.2, not before
+    name = "depths"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isdecimal() for part in parts):
+            self.fail(f"{value!r} is no list of whole numbers, as in 1,2,4", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+@main.command(name="compare")
+@_DIRECTORY
+@click.option("--by", type=click.Choice(COMPARED), help="What to compare.  [default: the one of them that varies]")
+@click.option(
+    "--baseline", metavar="VALUE", help="What the others are divided by.  [default: socket, eager, lan; else the first]"
+)
+@click.option("--depth", "depths", type=_Depths(), metavar="LIST", default=(), help="Only these depths, as in 1,4.")
+@click.option("--format", "format_", type=click.Choice(["csv", "md"]), default="md", show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where files go.")
+def compare_command(
+    directory: Path | None,
+    by: str | None,
+    baseline: str | None,
+    depths: tuple[int, ...],
+    format_: str,
+    out: Path | None,
+) -> None:
+    """Compare backends, engines or profiles at otherwise equal cells.
+
+    Two operating points are a pair where everything but the compared axis is equal; rounds are paired within it.
+    Printed are the ratios of throughput, latency, CPU time per image and (at depth 1) network time, with 95 %
+    t-intervals over rounds; the latency of every point by part, which add up to it; and all pairs together.
+
+    csv has one row per operating point with everything at full precision. It also goes to DIR/figures, with
+    pictures of the parts and of the ratios.
+
+    \b
+    Example:
+      pp-matrix run --backend socket,rpc --model mobilenet_v2 --out results/backends
+      pp-analyze compare results/backends --by backend
+    """
+    from analysis.compare_command import print_comparison
+
+    print_comparison(directory, by, baseline, depths, format_, out)

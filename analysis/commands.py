@@ -1,69 +1,72 @@
-"""What the commands of pp-analyze do: read, compute, print. The pure parts are elsewhere."""
+"""What `pp-analyze table` and `frontier` do: read, compute, print. The pure parts are elsewhere."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from analysis.markup import Column, fit, latex, markdown
+from analysis.markup import Column, markdown
 from analysis.operating_points import flat_record, operating_points, records_frame, stage_count, table_columns
+from analysis.output import (
+    InputError,
+    free_stem,
+    load,
+    no_valid_point,
+    origin,
+    print_columns,
+    remark,
+    save_figure,
+    save_table,
+    slug,
+)
 from analysis.own_data import ON_FRONTIER, Objective, OwnDataError, front_of, read_own_data
-from analysis.tables import LINE_WIDTH, constant_axes, frame_rows, frontier_table, points_table, write_csv
-from paretopipe_runtime.results import ResultsError, RunData, load_run, newest_run
+from analysis.tables import constant_axes, frame_rows, frontier_table, points_table, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
-
-
-class InputError(click.ClickException):
-    """Input that cannot be used: one line, exit status 2."""
-
-    exit_code = 2
 
 
 def print_table(directory: Path | None, format_: str) -> None:
     """`pp-analyze table`."""
-    data = _load(directory)
+    data = load(directory)
     if format_ == "csv":
         n_stages = stage_count(data.records)
         rows = [flat_record(record, n_stages) for record in data.records]
         write_csv(rows, table_columns(n_stages), sys.stdout)
         if not any(record["status"] == "ok" and record["valid"] for record in data.records):
-            _no_valid_point(data)
+            no_valid_point(data)
         return
     records = records_frame(data.records)
     points = operating_points(records)
-    _print_columns(points_table(points), format_)
+    print_columns(points_table(points), format_)
     _remark_on_columns(points)
     _remark_on_rounds(points, records)
     if not (points["rounds"] > 0).any():
-        _no_valid_point(data)
+        no_valid_point(data)
 
 
 def print_frontier(directory: Path | None, by: str, format_: str, out: Path | None) -> None:
     """`pp-analyze frontier` of a run."""
     from analysis.frontier import mark_frontier
 
-    data = _load(directory)
+    data = load(directory)
     records = records_frame(data.records)
     points = mark_frontier(operating_points(records), by)
     _remark_on_rounds(points, records)
     if not (points["rounds"] > 0).any():
-        _no_valid_point(data)
+        no_valid_point(data)
     front = points[points[ON_FRONTIER]].sort_values(["model", "profile", by, "latency_s"], kind="stable")
     if format_ == "csv":
         write_csv(frame_rows(front), list(front.columns), sys.stdout)
     else:
-        _print_columns(frontier_table(front, by), format_)
+        print_columns(frontier_table(front, by), format_)
         _remark_on_columns(points)
     sys.stdout.flush()
-    _draw_fronts(points, records, by, out or data.directory / "figures", _origin(data))
+    _draw_fronts(points, records, by, out or data.directory / "figures", origin(data))
 
 
 def _draw_fronts(points: pd.DataFrame, records: pd.DataFrame, by: str, folder: Path, notes: list[str]) -> None:
@@ -74,30 +77,16 @@ def _draw_fronts(points: pd.DataFrame, records: pd.DataFrame, by: str, folder: P
     keys = list(dict.fromkeys(["profile", by]))
     stems: set[str] = set()
     for values, group in points.groupby(keys, sort=True):
-        stem = _free_stem("-".join(_slug(str(value)) for value in values), stems)
+        stem = free_stem("-".join(slug(str(value)) for value in values), stems)
         here = records[(records[keys] == list(values)).all(axis=1)]
         if not (group["rounds"] > 0).any():
-            _remark(f"no picture of {', '.join(map(str, values))}: no valid round")
+            remark(f"no picture of {', '.join(map(str, values))}: no valid round")
             continue
         title = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in zip(keys, values, strict=True))
         info = get_frontier_info(group, here, title, notes)
         path = folder / f"frontier-{stem}"
-        _save(draw_frontier(info), path, frame_rows(group), list(group.columns))
-
-
-def _free_stem(stem: str, taken: set[str]) -> str:
-    """`stem`, or with a number where two values have the same slug."""
-    number = 1
-    free = stem
-    while free in taken:
-        number += 1
-        free = f"{stem}-{number}"
-    taken.add(free)
-    return free
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
+        save_figure(draw_frontier(info), path)
+        save_table(path, frame_rows(group), list(group.columns))
 
 
 def print_own_frontier(
@@ -123,7 +112,7 @@ def print_own_frontier(
         raise InputError(str(error)) from error
     if data.dropped:
         total = data.dropped + len(data.rows)
-        _remark(f"{data.dropped} of {total} rows dropped: an objective is missing or not finite")
+        remark(f"{data.dropped} of {total} rows dropped: an objective is missing or not finite")
     if not data.rows:
         raise InputError(f"{path}: no row has a finite value of every objective ({', '.join(names)})")
     front = front_of(data, objectives, group)
@@ -144,86 +133,26 @@ def print_own_frontier(
 
         figure = draw_frontier(get_own_data_info(data, front, objectives, label, group))
     else:
-        _remark(f"no picture: it has two axes, and there are {len(objectives)} objectives")
-    _save(figure, stem, rows, columns)
-
-
-def _save(figure: Figure | None, stem: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    from analysis.figures.style import save
-
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        written = save(figure, stem) if figure else []
-        table_path = stem.with_name(stem.name + ".csv")
-        with table_path.open("w", encoding="utf-8", newline="") as file:
-            write_csv(rows, columns, file)
-    except OSError as error:
-        raise InputError(f"{error.filename or stem}: {error.strerror}; name another place with --out DIR") from error
-    for path in (*written, table_path):
-        click.echo(path, err=True)
-
-
-def _load(directory: Path | None) -> RunData:
-    try:
-        data = load_run(directory if directory is not None else newest_run())
-    except ResultsError as error:
-        raise InputError(str(error)) from error
-    except OSError as error:
-        raise InputError(f"{error.filename or directory}: {error.strerror}") from error
-    except KeyError as error:
-        raise InputError(f"{directory}: a line of records.jsonl or probes.jsonl has no {error}") from error
-    if directory is None:
-        _remark(f"reading {data.directory}")
-    for remark in _origin(data):
-        _remark(remark)
-    if not data.records:
-        raise click.ClickException(f"{data.directory}: no round is finished yet; nothing to show")
-    return data
-
-
-def _origin(data: RunData) -> list[str]:
-    """What a reader of the numbers must know about where they are from."""
-    return (
-        ["Simulated testbed: declared times, nothing was measured."] if data.run.get("testbed") == "simulated" else []
-    )
-
-
-def _print_columns(columns: Sequence[Column], format_: str) -> None:
-    if format_ == "latex":
-        click.echo(latex(columns), nl=False)
-        return
-    shown, left_out = fit(columns, LINE_WIDTH)
-    click.echo(markdown(shown), nl=False)
-    if left_out:
-        _remark(f"left out to fit {LINE_WIDTH} columns: {', '.join(reversed(left_out))}; --format csv has all")
+        remark(f"no picture: it has two axes, and there are {len(objectives)} objectives")
+    if figure:
+        save_figure(figure, stem)
+    save_table(stem, rows, columns)
 
 
 def _remark_on_columns(points: pd.DataFrame) -> None:
-    _remark("D: depth (batches in flight); n: valid rounds; ±: half the 95 % t-interval over rounds")
-    _remark(f"the same for all points: {constant_axes(points)}")
+    remark("D: depth (batches in flight); n: valid rounds; ±: half the 95 % t-interval over rounds")
+    remark(f"the same for all points: {constant_axes(points)}")
 
 
 def _remark_on_rounds(points: pd.DataFrame, records: pd.DataFrame) -> None:
     """Say what the averages leave out, and where there is no interval."""
     single = int((points["rounds"] == 1).sum())
     if single:
-        _remark(f"{single} of {len(points)} points have one valid round: no interval (n/a)")
+        remark(f"{single} of {len(points)} points have one valid round: no interval (n/a)")
     for note, same in points[points["rounds_invalid"] > 0].groupby("note", sort=False):
         more = f" and {len(same) - 1} more points" if len(same) > 1 else ""
-        _remark(f"{same['cell'].iloc[0]} depth {same['depth'].iloc[0]}{more}: {note}")
+        remark(f"{same['cell'].iloc[0]} depth {same['depth'].iloc[0]}{more}: {note}")
     failed = records[records["state"] == "failed"]
     for cell, rows in failed.groupby("cell", sort=False):
         rounds = ", ".join(map(str, sorted(set(rows["round"]))))
-        _remark(f"failed: {cell} round {rounds}: {' | '.join(dict.fromkeys(map(str, rows['failure'])))}")
-
-
-def _no_valid_point(data: RunData) -> NoReturn:
-    failed = sum(record["status"] != "ok" for record in data.records)
-    raise click.ClickException(
-        f"{data.directory}: no valid point: {failed} records failed, {len(data.records) - failed} are invalid; "
-        f"see pp-matrix list {data.directory}"
-    )
-
-
-def _remark(text: str) -> None:
-    click.echo(text, err=True)
+        remark(f"failed: {cell} round {rounds}: {' | '.join(dict.fromkeys(map(str, rows['failure'])))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NO_INTERVAL = "n/a"
 MISSING = "-"
@@ -29,6 +30,31 @@ def with_uncertainty(mean: float, half_width: float) -> str:
     if half_width:
         decimals = min(decimals, _decimals(half_width, 2))
     return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"
+
+
+def alike(values: Sequence[float], digits: int = 4) -> tuple[str, ...]:
+    """All values with as many decimals as the first needs for `digits` significant digits, but one; `-` for NaN.
+
+    So that parts and their sum, the first, can be compared digit by digit.
+    """
+    decimals = max(1, _decimals(values[0], digits)) if math.isfinite(values[0]) else digits
+    return tuple(f"{value:.{decimals}f}" if math.isfinite(value) else MISSING for value in values)
+
+
+def with_factor(ratio: float, high: float) -> str:
+    """`1.052 ±3.1%`: a ratio whose interval reaches from ratio / 1.031 to ratio x 1.031; `high` is its upper end.
+
+    A NaN `high` (one round) reads `±n/a`, a NaN ratio `-`.
+    """
+    if not math.isfinite(ratio):
+        return MISSING
+    shown = f"{ratio:.3f}" if 0.1 <= ratio < 10 else significant(ratio, 3 if ratio < 0.1 else 4)
+    if math.isnan(high):
+        return f"{shown} ±{NO_INTERVAL}"
+    percent = 100 * (high / ratio - 1)
+    if percent >= 1000:
+        return f"{shown} ±>999%"
+    return f"{shown} ±{percent:.{0 if percent >= 10 else 1}f}%"
 
 
 def _decimals(value: float, digits: int) -> int:

@@ -97,8 +97,10 @@ def _failure(record: Mapping[str, Any]) -> str | None:
     return f"{error.get('kind', 'unknown')}{where}: {error.get('message', 'no error recorded')}"
 
 
-def operating_points(frame: pd.DataFrame) -> pd.DataFrame:
+def operating_points(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
     """One row per (cell, depth) of a `records_frame`, averaged over its valid rounds only.
+
+    `extra` are columns of `frame`, numbers, that are averaged too.
 
     Columns: the axes, `n_cuts`, `placement` (`all remote`, `all local` or empty), `rounds` (valid ones),
     `rounds_invalid`, `rounds_failed`, `note` (what is left out of the averages and why), then for every metric its
@@ -108,6 +110,7 @@ def operating_points(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     metrics = [c for c in frame.columns if c.startswith("stage") or (c in _MEASURED and c not in _NOT_AVERAGED)]
+    metrics += [column for column in extra if column not in metrics]
     columns = [*AXES, "n_cuts", "placement", "rounds", "rounds_invalid", "rounds_failed", "note"]
     columns += [name for metric in metrics for name in (metric, metric + LOW, metric + HIGH)]
     rows = [_point(group, metrics) for _, group in frame.groupby(["cell", "depth"], sort=False)]

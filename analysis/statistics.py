@@ -50,3 +50,34 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
         return Interval(mean, math.nan, 1)
     quantile = float(stdtrit(n - 1, (1 + confidence) / 2))
     return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A geometric mean of ratios with its two-sided confidence interval `low .. high`."""
+
+    mean: float
+    low: float
+    """NaN, as `high`, where `n` is 1."""
+    high: float
+    n: int
+
+
+def ratio_interval(log_ratios: Sequence[float], confidence: float = CONFIDENCE) -> Ratio:
+    """Geometric mean of paired ratios and its interval, from their natural logarithms.
+
+    The paired t-interval of the differences of the logs, taken back by exp: what is additive there is a ratio here
+    (Bland and Altman, "The use of transformation when comparing two means", BMJ 312:1153, 1996). The geometric mean
+    makes a/b the inverse of b/a (Fleming and Wallace, "How not to lie with statistics", CACM 29(3), 1986).
+    Without values everything is NaN. Raises ValueError on a value that is not finite.
+    """
+    interval = t_interval(log_ratios, confidence)
+    return Ratio(math.exp(interval.mean), _exp(interval.low), _exp(interval.high), interval.n)
+
+
+def _exp(value: float) -> float:
+    # With two rounds an interval can be wider than a float's range.
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

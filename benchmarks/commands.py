@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import Ratio
+from benchmarks.settings import effort
 from paretopipe_runtime.results import read_lines
 
 
@@ -35,18 +35,32 @@ def help_time() -> tuple[list[Ratio], Any]:
 
 def sweep() -> tuple[list[Ratio], Any]:
     """Wall time of `pp-matrix run` over 20 cells, start to exit, against the time in windows and warm-ups."""
-    out = Path(tempfile.mkdtemp(prefix="paretopipe-bench-"))
-    command = [_program("pp-matrix"), "run", "--model", "mobilenet_v2", "--split", "1:20", "--rounds", "1"]
-    command += ["--out", str(out / "sweep")]
-    try:
+    raw = timed_sweep("--split", effort("1:20", "1:4"))
+    measuring_s = raw["window_s"] + raw["warmup_s"]
+    detail = f"{raw['wall_s']:.1f} s for {raw['cells']} cells, {measuring_s:.1f} s of it measuring"
+    name = f"sweep of {raw['cells']} cells / its measuring"
+    return [Ratio(name, raw["wall_s"] / measuring_s, 1.25, False, detail=detail)], raw
+
+
+def timed_sweep(*options: str) -> dict[str, Any]:
+    """One round of `pp-matrix run` on mobilenet_v2, start to exit: `wall_s, cells`, and `window_s, warmup_s` of all.
+
+    Raises RuntimeError where a cell failed or is not valid.
+    """
+    with tempfile.TemporaryDirectory(prefix="paretopipe-bench-") as directory:
+        out = Path(directory, "sweep")
+        command = [_program("pp-matrix"), "run", "--model", "mobilenet_v2", "--rounds", "1", *options]
         start_s = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True)
+        run = subprocess.run([*command, "--out", str(out)], capture_output=True, check=False, text=True)
         wall_s = time.perf_counter() - start_s
-        records = read_lines(out / "sweep" / "records.jsonl")
-    finally:
-        shutil.rmtree(out)
-    measuring_s = sum(record["window_s"] + record["warmup_s"] for record in records)
-    cells = len({record["cell"] for record in records})
-    detail = f"{wall_s:.1f} s for {cells} cells, {measuring_s:.1f} s of it measuring"
-    ratio = Ratio("sweep of 20 cells / its measuring", wall_s / measuring_s, 1.25, False, detail=detail)
-    return [ratio], {"wall_s": wall_s, "measuring_s": measuring_s, "cells": cells}
+        if run.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} exited with {run.returncode}:\n{run.stderr}")
+        records = read_lines(out / "records.jsonl")
+    return {
+        "wall_s": wall_s,
+        "cells": len({record["cell"] for record in records}),
+        "window_s": sum(record["window_s"] for record in records),
+        "warmup_s": sum(record["warmup_s"] for record in records),
+        "invalid": sum(not record["valid"] for record in records),
+        "command": command,
+    }

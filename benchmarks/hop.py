@@ -1,28 +1,43 @@
-"""One hop between two pinned processes: our channel against a bare sendall / recv_into loop of the same bytes."""
+"""One hop between two pinned processes: our channel against a bare sendall / recv_into loop of the same bytes.
+
+Over loopback, so it runs without root; `transports` has more carriers, on two network namespaces.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import socket
 import time
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import torch
 
-from benchmarks.report import Ratio
+from benchmarks.carriers import TIMES
+from benchmarks.intervals import median_interval
+from benchmarks.report import Ratio, Table, interval_text
+from benchmarks.settings import effort
 from paretopipe_runtime.transport.channel import SocketReceiver, SocketSender
 from paretopipe_runtime.transport.endpoint import connect, listen, tune
-from paretopipe_runtime.transport.frame import StageTimes
 
 SIZES = {"32 kB": 32_000, "0.5 MB": 500_000, "2.4 MB": 2_400_000, "12.8 MB": 12_800_000}
-BLOCKS = 40
-TIMES = (StageTimes(*(0.0 for _ in StageTimes._fields)),)
+WARMUP_HOPS = 2
 
 
 def _repeats(nbytes: int) -> int:
     return max(4, min(60, 20_000_000 // nbytes))
+
+
+def _blocks() -> Iterator[list[tuple[str, str]]]:
+    """Rounds of blocks: every size by both, in random order; the same at both ends."""
+    order = random.Random(0)
+    for _ in range(effort(100, 10)):
+        blocks = [(size, by) for size in SIZES for by in ("bare", "channel")]
+        order.shuffle(blocks)
+        yield blocks
 
 
 def _far_end(port: int) -> None:
@@ -30,54 +45,59 @@ def _far_end(port: int) -> None:
     bare, ours = connect("127.0.0.1", port, 5), connect("127.0.0.1", port, 5)
     receiver = SocketReceiver(ours, max(SIZES.values()))
     buffer = memoryview(bytearray(max(SIZES.values())))
-    for nbytes in SIZES.values():
-        for _ in range(BLOCKS):
-            for _ in range(_repeats(nbytes)):
-                _bare_recv(bare, buffer[:nbytes])
-                bare.sendall(b"a")
-            for _ in range(_repeats(nbytes)):
-                batch = receiver.recv()
-                assert batch is not None
-                ours.sendall(b"a")
-                batch.release()
+    for blocks in _blocks():
+        for size, by in blocks:
+            for _ in range(WARMUP_HOPS + _repeats(SIZES[size])):
+                if by == "bare":
+                    _bare_recv(bare, buffer[: SIZES[size]])
+                    bare.sendall(b"a")
+                else:
+                    batch = receiver.recv()
+                    assert batch is not None
+                    ours.sendall(b"a")
+                    batch.release()
 
 
-def run() -> tuple[list[Ratio], Any]:
-    """Blocks of bare and channel hops in turn; the median over all hops of a size."""
+def run() -> tuple[list[Ratio], Any, list[Table]]:
+    """A block's figure is its median; a ratio pairs the two blocks of a round, and its interval is over rounds."""
     listener = listen("127.0.0.1")
-    process = multiprocessing.get_context("spawn").Process(target=_far_end, args=(listener.getsockname()[1],))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_far_end, args=(listener.getsockname()[1],), daemon=True
+    )
     process.start()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     bare, ours = (listener.accept()[0] for _ in range(2))
     tune(bare)
     tune(ours)
     sender = SocketSender(ours)
-    ratios, raw = [], {}
-    for name, nbytes in SIZES.items():
-        tensor = torch.empty(nbytes, dtype=torch.uint8).fill_(7)
-        payload = tensor.numpy().data
-        bare_s, ours_s = [], []
-        for _ in range(BLOCKS):
-            bare_s += [_bare(bare, payload) for _ in range(_repeats(nbytes))]
-            ours_s += [_ours(ours, sender, tensor) for _ in range(_repeats(nbytes))]
-        raw[name] = {"bare_s": median(bare_s), "channel_s": median(ours_s), "hops": len(ours_s)}
-        detail = f"{median(ours_s) * 1e3:.3f} ms against {median(bare_s) * 1e3:.3f} ms bare"
-        if nbytes < 100_000:
-            ratios.append(
-                Ratio(
-                    f"hop of {name} above a bare loop",
-                    (median(ours_s) - median(bare_s)) * 1e3,
-                    0.15,
-                    False,
-                    " ms",
-                    detail,
-                )
-            )
-        else:
-            ratios.append(Ratio(f"hop of {name} / bare loop", median(ours_s) / median(bare_s), 1.15, False, "", detail))
+    tensors = {size: torch.empty(nbytes, dtype=torch.uint8).fill_(7) for size, nbytes in SIZES.items()}
+    raw: dict[str, dict[str, list[float]]] = {size: {"bare": [], "channel": []} for size in SIZES}
+    for blocks in _blocks():
+        for size, by in blocks:
+            tensor = tensors[size]
+            seconds = [
+                _bare(bare, tensor.numpy().data) if by == "bare" else _ours(ours, sender, tensor)
+                for _ in range(WARMUP_HOPS + _repeats(SIZES[size]))
+            ]
+            raw[size][by].append(median(seconds[WARMUP_HOPS:]))
     process.join(10)
     listener.close()
-    return ratios, raw
+    return [_claim(size, **raw[size]) for size in SIZES], raw, [_table(raw)]
+
+
+def _claim(size: str, bare: list[float], channel: list[float]) -> Ratio:
+    if SIZES[size] < 100_000:
+        above = median_interval([(ours_s - bare_s) * 1e3 for bare_s, ours_s in zip(bare, channel, strict=True)])
+        detail = f"[{above.low:.4f}, {above.high:.4f}], {above.n} blocks"
+        return Ratio(f"hop of {size} above a bare loop", above.value, 0.15, False, " ms", detail)
+    ratio = median_interval([ours_s / bare_s for bare_s, ours_s in zip(bare, channel, strict=True)])
+    detail = f"[{ratio.low:.3f}, {ratio.high:.3f}], {ratio.n} blocks"
+    return Ratio(f"hop of {size} / bare loop", ratio.value, 1.15, False, "", detail)
+
+
+def _table(raw: dict[str, dict[str, list[float]]]) -> Table:
+    rows = [[by, *(interval_text(median_interval(raw[size][by]), 1e3) for size in SIZES)] for by in ("bare", "channel")]
+    return Table("One hop over loopback in ms: median over blocks [95 % interval]", ["by", *SIZES], rows)
 
 
 def _bare_recv(sock: socket.socket, view: memoryview) -> None:

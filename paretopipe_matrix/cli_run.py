@@ -8,6 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from paretopipe_matrix.choices import ENGINES, RPC_ROUTES, RPC_TRANSPORTS, rpc_backend
+from paretopipe_runtime.transport.backends import BACKENDS
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -21,6 +25,11 @@ def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
+def _names(*names: str) -> Complete:
+    """Shell completion with these names."""
+    return lambda _context, _parameter, typed: [name for name in names if name.startswith(typed)]
+
+
 _inventory = click.option(
     "--inventory", type=FILE, metavar="FILE", help="Ansible inventory (YAML). [default: inventory/local.yml]"
 )
@@ -32,7 +41,14 @@ _what = _options(
     click.option("--pipeline", "pipelines", multiple=True, metavar="NAME", help="Pipeline of the inventory."),
     click.option("--model", "models", multiple=True, metavar="M", help="torchvision name or package.module:factory."),
     click.option("--granularity", metavar="block|node", help="Where cuts may lie. [default: block]"),
-    click.option("--engine", "engines", multiple=True, metavar="E", help="How a stage computes: eager."),
+    click.option(
+        "--engine",
+        "engines",
+        multiple=True,
+        metavar="E",
+        shell_complete=_names(*ENGINES),
+        help=f"How a stage computes: {', '.join(ENGINES)}. [default: eager]",
+    ),
     click.option("--batch-size", "batch_sizes", multiple=True, metavar="N", help="Images per batch. [default: 8]"),
     click.option("--weights", metavar="W", help="random, factory, or a weights file. [default: random]"),
     click.option("--input", metavar="I", help="synthetic, synthetic:32, folder:PATH or cifar10:PATH."),
@@ -45,7 +61,25 @@ _what = _options(
 @_inventory
 @_what
 @click.option("--split", "splits", multiple=True, metavar="SEL", help="all, P3, 3, 3:9, features.2, 0, N; comma lists.")
-@click.option("--backend", "backends", multiple=True, metavar="B", help="How activations travel: socket.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="B",
+    shell_complete=_names(*BACKENDS),
+    help=f"How activations travel: {', '.join(BACKENDS)}. [default: socket]",
+)
+@click.option(
+    "--rpc-route",
+    type=click.Choice(RPC_ROUTES),
+    help="Makes --backend rpc rpc-hub: all through the first host, as in the paper. [default: direct]",
+)
+@click.option(
+    "--rpc-transport",
+    type=click.Choice(RPC_TRANSPORTS),
+    help="Makes --backend rpc rpc-mpt_uv: 16 connections instead of one. [default: uv]",
+)
+@click.option("--streams", metavar="N|auto", help="TCP connections per hop of backend socket. [default: auto]")
 @click.option("--profile", "profiles", multiple=True, metavar="P", help="Network profile of profiles.yml.")
 @click.option("--depth", "depths", metavar="LIST", help="Batches in flight, such as 1,2,4, or auto.")
 @click.option("--batches", type=int, metavar="N", help="Window of so many batches.")
@@ -78,6 +112,8 @@ def run(
     \b
     Example: pp-matrix run --model resnet18 --split P2:P6,N --profile lan --depth 1,2,4 --out results/r18
              pp-matrix run --out results/r18          (resume)
+             pp-matrix run --backend socket --backend rpc --engine eager --engine best
+             pp-matrix run --backend rpc --rpc-route hub --pipeline pc-pi-pi --split 0+P3
     """
     from paretopipe_matrix.launch import RunOptions
     from paretopipe_matrix.launch import run as launch
@@ -147,12 +183,24 @@ def profile(inventory: Path | None, repeats: int, out: Path | None, simulate: Pa
     profile_models(new_context(None, _flags(given), inventory, simulate), repeats, out)
 
 
+def _with_rpc(backends: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Backends as typed, `rpc` among them by its full name; raises UsageError where it is not among them."""
+    typed = [part.strip() for text in backends for part in text.split(",")]
+    if "rpc" not in typed:
+        raise click.UsageError("--rpc-route and --rpc-transport go with --backend rpc (or name the backend in full)")
+    return tuple(name if part == "rpc" else part for part in typed)
+
+
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
     """Spec fields from options that were given."""
     window = {key: given.pop(key) for key in ("batches", "seconds", "min_batches") if key in given}
     window = {key: value for key, value in window.items() if value is not None}
     if "batches" in window and "seconds" in window:
         raise click.UsageError("give either --batches or --seconds")
+    given = {key: value for key, value in given.items() if value is not None}
+    route, transport = given.pop("rpc_route", None), given.pop("rpc_transport", None)
+    if route or transport:
+        given["backends"] = _with_rpc(given["backends"], rpc_backend(route or "direct", transport or "uv"))
     flags = {key: ",".join(value) if isinstance(value, tuple) else value for key, value in given.items()}
     flags = {key: value for key, value in flags.items() if value not in (None, "")}
     return flags | ({"window": window} if window else {})

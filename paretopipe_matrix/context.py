@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paretopipe_matrix.errors import InventoryError, ProfileError, SpecError, StoreError, UserError
-from paretopipe_matrix.hosts.inventory import Inventory, load_inventory
+from paretopipe_matrix.hosts.inventory import HostVars, Inventory, load_inventory
 from paretopipe_matrix.profiles import as_json, load_profiles
+from paretopipe_matrix.refusals import refuse_unmeasurable
 from paretopipe_matrix.spec import differences
 from paretopipe_matrix.spec_source import LoadedSpec, check_paths, load_spec, stored_spec
 from paretopipe_matrix.testbed import CellError, JsonObject, ModelDescription, ModelRequest, Profile, Testbed
@@ -85,6 +86,7 @@ def _context(loaded: LoadedSpec, inventory: Inventory, simulate: Path | None) ->
             profiles |= {name: book.get(name) for name in settings.profiles}
         except ProfileError as error:
             raise SpecError(f"{loaded.where_entry(index, 'profiles')}: {error}") from error
+    refuse_unmeasurable(loaded, inventory, profiles)
     return Context(loaded, inventory, profiles, pipelines, simulate)
 
 
@@ -96,7 +98,8 @@ def refuse_changes(run: Mapping[str, Any], context: Context, directory: Path) ->
             f"{directory}: was made on the {run['testbed']} testbed, this is the {now['testbed']} one; "
             "choose another --out"
         )
-    changed = differences(run["spec"], now["spec"])
+    # Read anew: what an older version did not know yet counts as its default.
+    changed = differences(stored_spec(run["spec"], directory / "run.json").spec.as_json(), now["spec"])
     same = run["profiles"].keys() & now["profiles"].keys()
     changed += differences(
         {name: run["profiles"][name] for name in sorted(same)},
@@ -119,7 +122,10 @@ def _used(inventory: Mapping[str, Any], context: Context) -> JsonObject:
     return {
         "pipelines": pipelines,
         "hosts": {
-            host: {key: inventory["hosts"][host][key] for key in ("connection", "cpus", "threads", "device")}
+            host: {
+                key: inventory["hosts"][host].get(key) or getattr(HostVars(host), key)
+                for key in ("connection", "cpus", "threads", "device", "engine")
+            }
             for host in sorted(members & inventory["hosts"].keys())
         },
     }
@@ -160,16 +166,29 @@ class Descriptions:
     """Descriptions of models, asked for once each."""
 
     testbed: Testbed
+    stored: Sequence[JsonObject] = ()
+    """`models` of the run.json that is gone on with: there hosts keep the engines that they picked."""
     found: dict[tuple[ModelRequest, str], ModelDescription] = field(default_factory=dict)
 
     def __call__(self, request: ModelRequest, pipeline: str) -> ModelDescription:
         """The description; raises UserError where the model cannot be had as asked."""
         if (request, pipeline) not in self.found:
             try:
-                self.found[request, pipeline] = self.testbed.describe(request, pipeline, timed=True)
+                self.found[request, pipeline] = self.testbed.describe(
+                    request, pipeline, timed=True, picks=self._picks(request, pipeline)
+                )
             except CellError as error:
                 raise UserError(f"model {request.model}: {worded(error)}") from error
         return self.found[request, pipeline]
+
+    def _picks(self, request: ModelRequest, pipeline: str) -> dict[str, str]:
+        asked = asdict(request) | {"pipeline": pipeline}
+        return {
+            host: engine["picked"]
+            for model in self.stored
+            if all(model[key] == value for key, value in asked.items())
+            for host, engine in model.get("engines", {}).items()
+        }
 
     def as_json(self) -> list[JsonObject]:
         """Models as run.json lists them."""
@@ -181,24 +200,23 @@ class Descriptions:
                 "weight_hash": described.weight_hash,
                 "n_blocks": described.n_blocks,
                 "parameters": described.parameters,
+                "engines": dict(described.engines),
                 "cuts": [asdict(cut) for cut in described.cuts],
             }
             for (request, pipeline), described in self.found.items()
         ]
 
-    def refuse_changes(self, stored: list[JsonObject], directory: Path) -> None:
+    def refuse_changes(self, directory: Path) -> None:
         """Raise StoreError where a model is no longer the one that the directory's records come from."""
-        for model in self.as_json():
-            for old in stored:
-                identity = [
-                    key for key in model if key not in ("graph_hash", "weight_hash", "cuts", "parameters", "n_blocks")
-                ]
-                if any(model[key] != old[key] for key in identity):
+        for (request, pipeline), described in self.found.items():
+            asked = asdict(request) | {"pipeline": pipeline}
+            for old in self.stored:
+                if any(old[key] != value for key, value in asked.items()):
                     continue
-                changed = [key for key in ("graph_hash", "weight_hash") if model[key] != old[key]]
+                changed = [key for key in ("graph_hash", "weight_hash") if getattr(described, key) != old[key]]
                 if changed:
                     raise StoreError(
-                        f"{directory}: model {model['model']} is not the one measured here: "
+                        f"{directory}: model {request.model} is not the one measured here: "
                         f"{' and '.join(changed)} differ; "
                         "choose another --out, or restore the versions and weights named in run.json"
                     )

@@ -141,7 +141,7 @@ def _measure(
     with _ansible_recorded(store, calls) as recorded:
         with open_testbed(context, store.log_dir) as testbed:
             recorded.append(testbed.ansible_calls)
-            descriptions = Descriptions(testbed)
+            descriptions = Descriptions(testbed, data.run["models"] if data else ())
             plans = {plan.cell.id: plan for plan in _expanded(context, descriptions, models)}
             if data is None:
                 store.write_run(_new_run(context, descriptions, plans, testbed))
@@ -151,7 +151,7 @@ def _measure(
                 _refuse_other(store.directory, data, descriptions, plans, wanted or set())
                 store.write_run(_continued(store.directory, data, testbed))
             groups = schedule(slots, rounds, seed, wanted or set())
-            with display(_expected(groups, plans)) as screen:
+            with display(_expected(groups, plans), lambda key: plans[key[0]].kind) as screen:
                 runner = Runner(testbed, store, plans, context.profiles, screen, interrupts, fail_fast=fail_fast)
                 if not runner.run(groups):
                     screen.note("stopped at the first failure (--fail-fast)")
@@ -205,7 +205,7 @@ def _continued(directory: Path, data: RunData, testbed: Testbed) -> JsonObject:
 def _refuse_other(
     directory: Path, data: RunData, descriptions: Descriptions, plans: Mapping[str, CellPlan], wanted: set[Key]
 ) -> None:
-    descriptions.refuse_changes(data.run["models"], directory)
+    descriptions.refuse_changes(directory)
     for cell in {key[0] for key in wanted} - plans.keys():
         raise StoreError(f"{directory}: cell {cell} no longer exists in this version; choose another --out")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 from paretopipe_matrix.cells import Cell
 from paretopipe_matrix.errors import SelectionError, SpecError
@@ -28,11 +29,17 @@ class CellPlan:
     window: Window
     warmup_batches: int
     cell_timeout_s: float | None
+    streams: Literal["auto"] | int
 
     @property
     def depths(self) -> tuple[int, ...]:
         """Depths in the order they are measured."""
         return tuple(self.depth_s)
+
+    @property
+    def kind(self) -> str:
+        """Cells whose durations tell of one another: set-up costs what backend and engine make it cost."""
+        return f"{self.cell.backend} {self.cell.engine}"
 
     @property
     def bytes_per_batch(self) -> int:
@@ -58,6 +65,7 @@ class CellPlan:
             warmup_batches=self.warmup_batches,
             round=round_,
             timeout_s=self.cell_timeout_s or timeout_s(self.expected_s(depths)),
+            streams=self.streams,
         )
 
     def as_json(self) -> JsonObject:
@@ -167,6 +175,7 @@ def _plan(
         window=window,
         warmup_batches=settings.warmup_batches,
         cell_timeout_s=settings.cell_timeout_s,
+        streams=settings.streams,
     )
 
 
@@ -192,6 +201,7 @@ def _how(plan: CellPlan) -> JsonObject:
         "window": plan.window,
         "warmup_batches": plan.warmup_batches,
         "cell_timeout_s": plan.cell_timeout_s,
+        "streams": plan.streams,
     }
 
 

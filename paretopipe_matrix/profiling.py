@@ -13,7 +13,7 @@ from paretopipe_matrix.context import Context, Descriptions, open_testbed, worde
 from paretopipe_matrix.errors import UserError, WriteError
 from paretopipe_matrix.plan import requests
 from paretopipe_matrix.tables import print_table
-from paretopipe_matrix.testbed import CellError, CutInfo, JsonObject, ModelRequest
+from paretopipe_matrix.testbed import CellError, JsonObject, ModelDescription, ModelRequest
 
 
 def profile_models(context: Context, repeats: int, out: Path | None) -> None:
@@ -29,7 +29,7 @@ def profile_models(context: Context, repeats: int, out: Path | None) -> None:
                         blocks = testbed.profile_blocks(request, pipeline, repeats)
                     except CellError as error:
                         raise UserError(f"model {request.model}: {worded(error)}") from error
-                    _print(request, pipeline, blocks, description.cuts)
+                    _print(request, pipeline, blocks, description)
                     profiled.append(
                         {
                             **asdict(request),
@@ -37,6 +37,7 @@ def profile_models(context: Context, repeats: int, out: Path | None) -> None:
                             "graph_hash": description.graph_hash,
                             "weight_hash": description.weight_hash,
                             "repeats": repeats,
+                            "engines": dict(description.engines),
                             "blocks": blocks,
                             "cuts": [asdict(cut) for cut in description.cuts],
                         }
@@ -53,10 +54,12 @@ def profile_models(context: Context, repeats: int, out: Path | None) -> None:
 
 
 def _print(
-    request: ModelRequest, pipeline: str, blocks: Mapping[str, Sequence[JsonObject]], cuts: Sequence[CutInfo]
+    request: ModelRequest, pipeline: str, blocks: Mapping[str, Sequence[JsonObject]], description: ModelDescription
 ) -> None:
-    hosts = list(blocks)
+    hosts, cuts = list(blocks), description.cuts
     click.echo(f"{request.model}, batch {request.batch_size}, {request.engine}, pipeline {pipeline}: time per block")
+    if request.engine == "best":
+        click.echo(", ".join(f"{host}: {engine['picked']}" for host, engine in description.engines.items()))
     by_host = [blocks[host] for host in hosts]
     rows: list[tuple[object, ...]] = [
         (

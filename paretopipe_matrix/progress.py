@@ -13,12 +13,17 @@ REFRESH_PER_S = 2.0
 
 
 class Eta:
-    """Remaining seconds: what was expected of the rest, scaled by observed / expected of what is done. Pure."""
+    """Remaining seconds: what was expected of the rest, scaled by observed / expected of what is done. Pure.
 
-    def __init__(self, expected_s: Mapping[Any, float]) -> None:
+    `kind_of` sorts items: where one of a kind is done, the rest of that kind is scaled by its kind alone. What takes
+    long to set up (an engine that compiles) is known from its own finished items, not guessed.
+    """
+
+    def __init__(self, expected_s: Mapping[Any, float], kind_of: Callable[[Any], str] = lambda _key: "") -> None:
         self._remaining = dict(expected_s)
-        self._expected_done_s = 0.0
-        self._observed_s = 0.0
+        self._kind_of = kind_of
+        self._done_s: dict[str, tuple[float, float]] = {}
+        """Kind -> seconds observed and expected of what is done."""
         self.total = len(self._remaining)
 
     @property
@@ -30,13 +35,23 @@ class Eta:
         """An item took `observed_s`; 0 for one that was skipped."""
         expected = self._remaining.pop(key)
         if observed_s > 0:
-            self._expected_done_s += expected
-            self._observed_s += observed_s
+            kind = self._kind_of(key)
+            observed, before = self._done_s.get(kind, (0.0, 0.0))
+            self._done_s[kind] = (observed + observed_s, before + expected)
 
     def remaining_s(self) -> float:
         """Seconds still to go."""
-        scale = self._observed_s / self._expected_done_s if self._expected_done_s > 0 else 1.0
-        return scale * sum(self._remaining.values())
+        every = (sum(s for s, _ in self._done_s.values()), sum(s for _, s in self._done_s.values()))
+        scales = {kind: _ratio(*done) for kind, done in self._done_s.items()}
+        otherwise = _ratio(*every)
+        left_s = 0.0
+        for key, expected in self._remaining.items():
+            left_s += expected * scales.get(self._kind_of(key), otherwise)
+        return left_s
+
+
+def _ratio(observed_s: float, expected_s: float) -> float:
+    return observed_s / expected_s if expected_s > 0 else 1.0
 
 
 class Display(Protocol):
@@ -148,7 +163,7 @@ class LiveDisplay:
         self._progress.console.print(text, markup=False, highlight=False)
 
 
-def display(expected_s: Mapping[Any, float]) -> PlainDisplay | LiveDisplay:
-    """The display that suits standard error."""
-    eta = Eta(expected_s)
+def display(expected_s: Mapping[Any, float], kind_of: Callable[[Any], str]) -> PlainDisplay | LiveDisplay:
+    """The display that suits standard error; `kind_of` as for `Eta`."""
+    eta = Eta(expected_s, kind_of)
     return LiveDisplay(eta) if sys.stderr.isatty() else PlainDisplay(eta, sys.stderr)

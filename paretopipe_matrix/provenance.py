@@ -12,7 +12,10 @@ from typing import Any
 from paretopipe_matrix.testbed import JsonObject
 from paretopipe_runtime import __version__
 
-SAME_ON_RESUME = ("paretopipe", "torch", "torchvision", "python", "machine", "cpu_model", "cpus", "threads")
+SAME_ON_RESUME = (
+    *("paretopipe", "torch", "torchvision", "python", "machine", "cpu_model", "cpus", "threads"),
+    "gpu_device",
+)
 """Host facts that may not change within one results directory: its rounds would not be repetitions."""
 
 

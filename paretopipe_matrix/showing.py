@@ -43,6 +43,8 @@ def show_cell(directory: Path, text: str) -> None:
             [_row(record) for record in records],
             right=("round", "depth", "latency ms", "img/s", "network ms", "rtt ms", "Mbit/s"),
         )
+        for line in dict.fromkeys(line for record in records if record["stages"] for line in _how(record)):
+            click.echo(f"  {line}")
     else:
         click.echo("  not measured yet")
     for record in records:
@@ -83,6 +85,30 @@ def _row(record: Mapping[str, Any]) -> tuple[object, ...]:
         _ms(record["rtt_s"]),
         None if rate is None else f"{rate / 1e6:.2f}",
     )
+
+
+def _how(record: Mapping[str, Any]) -> list[str]:
+    """How activations travelled and who computed; what crossed the interfaces, per round and depth."""
+    engines = ", ".join(f"{s['host']}: {s['engine']} (set up in {s['setup_s']:.2f} s)" for s in record["stages"])
+    found = [f"round {record['round']} engines: {engines}"]
+    transport = record["transport"]
+    if transport:
+        found = [f"transport: {_told(transport)}", *found]
+    crossed = [
+        f"{s['host']} sent {s['tx_bytes'] / 1e6:.3f} MB, got {s['rx_bytes'] / 1e6:.3f} MB"
+        for s in record["stages"]
+        if s["tx_bytes"] is not None
+    ]
+    if crossed:
+        where = f"round {record['round']}, depth {record['depth']}"
+        found.append(f"{where}, {record['window_batches']} batches: {'; '.join(crossed)} on the data interface")
+    return found
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_told(item)}" for key, item in value.items() if item not in ([], None))
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _ms(seconds: float | None) -> str | None:

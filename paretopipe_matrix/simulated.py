@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from paretopipe_matrix.testbed import (
     ProbeResult,
     Profile,
 )
+from paretopipe_runtime.transport.backends import BACKENDS
 
 Times = Annotated[float, Field(ge=0)]
 
@@ -75,11 +77,14 @@ class SimulatedPath(_Declared):
 class Simulation(_Declared):
     """The file. `sleep_s` is real time per cell, so that a test can hit a run in the middle.
 
+    `backend_s` maps a backend to what it adds to every hop, `engine_speed` an engine to how much faster it computes.
     `probes` maps a profile to what its probes report in turn (the last one repeats); undeclared: the profile kept.
     """
 
     models: dict[str, SimulatedModel]
     speed: dict[str, float] = {}
+    backend_s: dict[str, Times] = {}
+    engine_speed: dict[str, Annotated[float, Field(gt=0)]] = {}
     sleep_s: Times = 0.0
     noise_pct: Times = 1.0
     failures: list[Fault] = []
@@ -121,7 +126,9 @@ class SimulatedTestbed:
         """None: there is nothing to set up."""
         return []
 
-    def describe(self, request: ModelRequest, pipeline: str, *, timed: bool) -> ModelDescription:
+    def describe(
+        self, request: ModelRequest, pipeline: str, *, timed: bool, picks: Mapping[str, str] | None = None
+    ) -> ModelDescription:
         """The declared model; sizes and times for the whole batch."""
         model = self._model(request.model)
         batch = request.batch_size
@@ -131,7 +138,7 @@ class SimulatedTestbed:
             for index, block in enumerate(model.blocks, start=1)
         ]
         times = {
-            host: tuple(block.exec_s * batch / self._speed(host) for block in model.blocks)
+            host: tuple(block.exec_s * batch / self._speed(host, request.engine) for block in model.blocks)
             for host in self._inventory.pipeline(pipeline)
         }
         weights = f"simulated-weights-{request.weights}-{request.seed}"
@@ -201,8 +208,8 @@ class SimulatedTestbed:
             raise CellError("model", f"unknown model {name!r}; known: {known}")
         return self._simulation.models[name]
 
-    def _speed(self, host: str) -> float:
-        return self._simulation.speed.get(host, 1.0)
+    def _speed(self, host: str, engine: str) -> float:
+        return self._simulation.speed.get(host, 1.0) * self._simulation.engine_speed.get(engine, 1.0)
 
     def _window(self, run: CellRun, depth: int) -> DepthResult:
         hosts = self._inventory.pipeline(run.pipeline)
@@ -210,6 +217,9 @@ class SimulatedTestbed:
         times = pipeline_times(description, hosts, run.cuts, run.profile)
         # Everything local is one stage.
         stages = list(zip(hosts, times.stages_s, strict=True))[: 1 if run.cuts[0].index == run.n_cuts else None]
+        if len(stages) > 1:
+            hop_s = self._simulation.backend_s.get(run.backend, 0.0)
+            times = replace(times, link_s=times.link_s + hop_s, latency_s=times.latency_s + hop_s * (len(stages) - 1))
         noise = random.Random(f"{run.cell_id}/{run.round}/{depth}")  # noqa: S311
         scale = 1 + noise.uniform(-1, 1) * self._simulation.noise_pct / 100
         period = times.period_s(depth) * scale
@@ -228,7 +238,7 @@ class SimulatedTestbed:
             "warmup_batches": run.warmup_batches,
             "warmup_s": run.warmup_batches * period,
             "stages": [_stage(host, run.request.engine, exec_s * scale) for host, exec_s in stages],
-            "transport": {"name": run.backend, "simulated": True} if len(stages) > 1 else None,
+            "transport": BACKENDS[run.backend].as_json() | {"simulated": True} if len(stages) > 1 else None,
             "output_bitwise": True,
             "output_max_rel_err": 0.0,
             "graph_hash": description.graph_hash,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
+from paretopipe_matrix.choices import ENGINES
 from paretopipe_matrix.selection import parse_selectors
+from paretopipe_runtime.transport.backends import BACKENDS
 
-BACKENDS = ("socket",)
-ENGINES = ("eager",)
+MAX_STREAMS = 64
 _MODEL = re.compile(r"^[A-Za-z_]\w*(\.\w+)*(:[A-Za-z_]\w*)?$")
 
 PositiveInt = Annotated[int, Field(strict=True, ge=1)]
@@ -75,8 +77,19 @@ def _depths(value: Any) -> Literal["auto"] | tuple[int, ...]:
 def _available(kind: str, available: tuple[str, ...], value: Any) -> tuple[str, ...]:
     for name in _texts(value):
         if name not in available:
-            raise ValueError(f"{kind} {name!r} is not in this version; available: {', '.join(available)}")
+            close = difflib.get_close_matches(name, available, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ValueError(f"unknown {kind} {name!r}{hint}; valid: {', '.join(available)}")
     return _texts(value)
+
+
+def _streams(value: Any) -> Literal["auto"] | int:
+    if value == "auto":
+        return "auto"
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_STREAMS:
+        raise ValueError(f"{value!r}: valid: auto, or a whole number from 1 to {MAX_STREAMS}")
+    return number
 
 
 def _input(value: Any) -> str:
@@ -118,9 +131,9 @@ class Settings(BaseModel):
     models: Annotated[tuple[str, ...], PlainValidator(_models), _AS_LIST] = ("mobilenet_v2",)
     splits: Annotated[tuple[str, ...], PlainValidator(_splits), _AS_LIST] = ("all",)
     granularity: Literal["block", "node"] = "block"
-    backends: Annotated[tuple[str, ...], PlainValidator(lambda v: _available("backend", BACKENDS, v)), _AS_LIST] = (
-        "socket",
-    )
+    backends: Annotated[
+        tuple[str, ...], PlainValidator(lambda v: _available("backend", tuple(BACKENDS), v)), _AS_LIST
+    ] = ("socket",)
     engines: Annotated[tuple[str, ...], PlainValidator(lambda v: _available("engine", ENGINES, v)), _AS_LIST] = (
         "eager",
     )
@@ -132,6 +145,8 @@ class Settings(BaseModel):
     weights: Annotated[str, Field(min_length=1)] = "random"
     input: Annotated[str, PlainValidator(_input)] = "synthetic"
     input_encoding: Literal["raw", "jpeg"] = "raw"
+    streams: Annotated[Literal["auto"] | int, PlainValidator(_streams)] = "auto"
+    """TCP connections per hop of the socket backend; `auto`: see `paretopipe_matrix.streams`."""
     window: Window = Window(seconds=1.0)
     warmup_batches: Annotated[int, Field(strict=True, ge=0)] = 3
     cell_timeout_s: PositiveFloat | None = None

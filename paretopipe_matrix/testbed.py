@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 JsonObject = dict[str, Any]
 
@@ -50,6 +50,8 @@ class ModelDescription:
     weight_hash: str
     segment_exec_s: Mapping[str, tuple[float, ...]]
     """Host -> seconds between cut i and cut i+1 from one quick pass (len(cuts) - 1 values): for the ETA only."""
+    engines: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Host -> which engine computes there and why: `asked, picked, exec_s, profiling_s`."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class CellRun:
     warmup_batches: int
     round: int
     timeout_s: float
+    streams: Literal["auto"] | int = "auto"
+    """TCP connections per hop of the socket backend; `auto`: the testbed's rule (`paretopipe_matrix.streams`)."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +181,13 @@ class Testbed(Protocol):
     def ansible_calls(self) -> list[JsonObject]:
         """Every playbook that was run so far, for run.json: they are per profile group, never per cell."""
 
-    def describe(self, request: ModelRequest, pipeline: str, *, timed: bool) -> ModelDescription:
-        """Trace the model on the pipeline's hosts and list its cuts; `timed` adds a quick block-wise pass."""
+    def describe(
+        self, request: ModelRequest, pipeline: str, *, timed: bool, picks: Mapping[str, str] | None = None
+    ) -> ModelDescription:
+        """Trace the model on the pipeline's hosts and list its cuts; `timed` adds a quick block-wise pass.
+
+        `picks` maps hosts to what engine `best` was there before: rounds of one run must not differ in it.
+        """
 
     def profile_blocks(self, request: ModelRequest, pipeline: str, repeats: int) -> dict[str, list[JsonObject]]:
         """Host -> one row per block: `name, exec_s (median), exec_samples_s, out_bytes, parameters`."""

@@ -14,6 +14,12 @@ PANEL_WIDTH_IN, PANEL_HEIGHT_IN = 3.5, 2.7
 """A panel is as wide as a column of a two-column page."""
 INK, GREY, FAINT = "#222222", "#777777", "#bbbbbb"
 PNG_DPI = 300
+_VALUE_MARKERS = "osDPh*pdX"
+
+
+def value_marker(index: int) -> str:
+    """What tells compared values apart besides their colour."""
+    return _VALUE_MARKERS[index % len(_VALUE_MARKERS)]
 
 
 @contextmanager

@@ -32,6 +32,7 @@ _CAUSES = (
     "out-of-memory",
     "compute",
     "internal",
+    "engine",
     "model",
     "input",
     "handshake",
@@ -85,7 +86,7 @@ class Fleet:
                         "cpus": cpus,
                         "threads": threads,
                         "device": host.device,
-                        "engine": "best",
+                        "engine": host.engine,
                         "data_address": host.data_address,
                     },
                 )
@@ -98,6 +99,9 @@ class Fleet:
                         "install this version there: ansible-playbook playbooks/provision.yml",
                     )
                 worker = agent.wait(agent.worker_ready, "starting its worker", _START_S)
+                missing = worker.pop("device_error")
+                if missing is not None:
+                    raise CellError("engine", missing["message"], host.name, missing["remedy"])
             except CellError as error:
                 self._errors[host.name] = error
                 return
@@ -129,8 +133,7 @@ class Fleet:
         for what in ("torch", "torchvision"):
             # A Raspberry Pi's +cpu and a GPU server's +cu130 are builds of one version (PEP 440, local labels).
             found = {name: self.facts[name][what].partition("+")[0] for name in members}
-            # A local label (+cpu, +cu130) says which build it is, not which version (PEP 440).
-            if len({version.partition("+")[0] for version in found.values()}) > 1:
+            if len(set(found.values())) > 1:
                 return CellError(
                     "handshake",
                     f"{what} differs between hosts: {', '.join(f'{name} has {v}' for name, v in found.items())}",
@@ -201,6 +204,10 @@ class Fleet:
             wait(answers.values(), _SETTLE_S)
             raise min(errors, key=lambda error: _CAUSES.index(error.kind) if error.kind in _CAUSES else 0)
         return {host: answer.result() for host, answer in answers.items()}
+
+    def restart(self, hosts: Sequence[str]) -> None:
+        """Give hosts new workers, which know nothing of what went before. Raises CellError."""
+        self.together("restart", {host: {} for host in hosts}, _START_S)
 
     def abort(self) -> None:
         """End what is in progress on all hosts."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from paretopipe_matrix.choices import DEVICES, ENGINES, is_device
 from paretopipe_matrix.errors import InventoryError
 from paretopipe_matrix.hosts.connection import CONNECTION_VARIABLES, SshTarget, ssh_target
 from paretopipe_matrix.hosts.groups import Groups, fill_in
@@ -26,6 +27,7 @@ _HOST_VARIABLES = (
     "paretopipe_cpus",
     "paretopipe_threads",
     "paretopipe_device",
+    "paretopipe_engine",
     "paretopipe_python",
     "paretopipe_root",
     "paretopipe_state_dir",
@@ -33,6 +35,7 @@ _HOST_VARIABLES = (
 # Read by the roles alone, which check them.
 _ROLE_VARIABLES = (
     "paretopipe_torch_flavour",
+    "paretopipe_extras",
     "paretopipe_wheel_dir",
     "paretopipe_shared_packages",
     "paretopipe_manage_system",
@@ -60,6 +63,8 @@ class HostVars:
     root: str = "/opt/paretopipe"
     state_dir: str = "/run/paretopipe"
     ssh: SshTarget | None = None
+    engine: str = "best"
+    """What a cell's engine `best` means there; `best`: the fastest, found by profiling."""
 
     def as_json(self) -> JsonObject:
         """The host as run.json keeps it."""
@@ -82,6 +87,10 @@ class Inventory:
         if name in self.pipelines:
             return self.pipelines[name]
         raise InventoryError(f"unknown pipeline {name!r}{_close(name, self.pipelines)}; {self._has()}")
+
+    def is_local(self, pipeline: str) -> bool:
+        """Whether all hosts of a pipeline are this machine: then the link model stands in for the network."""
+        return all(self.hosts[host].connection == "local" for host in self.pipeline(pipeline))
 
     def default_pipeline(self) -> str:
         """The first pipeline of the file."""
@@ -174,6 +183,7 @@ class _Host:
             self._directory("paretopipe_root", "/opt/paretopipe"),
             self._directory("paretopipe_state_dir", "/run/paretopipe"),
             None if local else ssh_target(self._name, self._values, self._fail),
+            self._engine(),
         )
 
     def _text(self, variable: str, default: str) -> str:
@@ -207,9 +217,15 @@ class _Host:
 
     def _device(self) -> str:
         device = self._text("paretopipe_device", "cpu")
-        if device != "cpu":
-            raise self._fail("paretopipe_device", f"{device!r} is not supported by this version; valid: cpu")
+        if not is_device(device):
+            raise self._fail("paretopipe_device", f"{device!r}: valid: {DEVICES}")
         return device
+
+    def _engine(self) -> str:
+        engine = self._text("paretopipe_engine", "best")
+        if engine not in ENGINES:
+            raise self._fail("paretopipe_engine", f"{engine!r}{_close(engine, ENGINES)}: valid: {', '.join(ENGINES)}")
+        return engine
 
     def _port(self) -> int:
         port = self._values.get("paretopipe_data_port", 0)

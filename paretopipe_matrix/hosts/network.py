@@ -6,6 +6,7 @@ it (roles/network_profile), once per group; the hosts restore themselves when no
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,9 @@ from paretopipe_matrix.hosts.fleet import Fleet
 from paretopipe_matrix.hosts.inventory import Inventory
 from paretopipe_matrix.testbed import CellError, JsonObject, Link, ProbeResult, Profile
 
-LEASE_S = 60.0
-"""How long a shaped host waits for word from this controller before it restores itself."""
-_RENEW_EVERY_S = 15.0
+LEASE_S = float(os.environ.get("PARETOPIPE_LEASE_S", "60"))
+"""How long a shaped host waits for word from this controller before it restores itself; tests wait less."""
+_RENEW_EVERY_S = LEASE_S / 4
 _PROBE_S = 60.0
 _STATUS_S = 10.0
 
@@ -49,8 +50,7 @@ class Network:
         self._renewer: threading.Thread | None = None
 
     def _modelled(self, pipeline: str) -> bool:
-        """Whether the link model stands in for the network: all hosts are this one."""
-        return all(self._inventory.hosts[host].connection == "local" for host in self._inventory.pipeline(pipeline))
+        return self._inventory.is_local(pipeline)
 
     # Imposing ------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Which cores and threads the hosts of a pipeline get that run on this machine. Pure."""
+"""Which cores and threads the hosts get that run on this machine. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from paretopipe_matrix.hosts.inventory import HostVars
 
 @dataclass(frozen=True)
 class Placement:
-    """The cores and threads of one host of a pipeline; `cpus_shared` where another host has one of them too."""
+    """The cores and threads of one host."""
 
     cpus: tuple[int, ...]
     threads: int
-    cpus_shared: bool
 
 
 def assign_cpus(hosts: Sequence[HostVars], available: set[int]) -> dict[str, Placement]:
-    """Cores and threads for the hosts of one pipeline that run on this machine.
+    """Cores and threads for the hosts that run on this machine.
 
     Listed cores are taken as they are. Hosts with `auto` get one core each of what is left, where there are enough
     for all of them; otherwise they share all available cores. `auto` threads: as many as the host has cores.
@@ -46,7 +45,6 @@ def assign_cpus(hosts: Sequence[HostVars], available: set[int]) -> dict[str, Pla
         host.name: Placement(
             cpus=cpus[host.name],
             threads=len(cpus[host.name]) if isinstance(host.threads, str) else host.threads,
-            cpus_shared=any(set(cpus[host.name]) & set(cpus[other.name]) for other in hosts if other.name != host.name),
         )
         for host in hosts
     }

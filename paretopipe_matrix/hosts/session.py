@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 import click
 
-from paretopipe_matrix.checks import exceeds_link
+from paretopipe_matrix.checks import exceeds_link, passes_by_network
 from paretopipe_matrix.hosts.agent_client import Answer
 from paretopipe_matrix.hosts.ansible import Playbooks
 from paretopipe_matrix.hosts.fleet import Fleet
 from paretopipe_matrix.hosts.inventory import Inventory
+from paretopipe_matrix.hosts.models import LOAD_S, Models
 from paretopipe_matrix.hosts.network import Network
+from paretopipe_matrix.hosts.rpc_groups import RpcGroups
 from paretopipe_matrix.lanes import lanes
+from paretopipe_matrix.streams import streams_of
 from paretopipe_matrix.testbed import (
     CellError,
     CellRun,
-    CutInfo,
     DepthResult,
     JsonObject,
     ModelDescription,
@@ -27,8 +29,7 @@ from paretopipe_matrix.testbed import (
     ProbeResult,
     Profile,
 )
-
-_LOAD_S = 600.0
+from paretopipe_runtime.transport.backends import BACKENDS
 
 
 class Session:
@@ -39,9 +40,11 @@ class Session:
 
     def __init__(self, inventory: Inventory, pipelines: list[str], log_dir: Path | None) -> None:
         self._inventory = inventory
-        self._described: dict[tuple[ModelRequest, str], JsonObject] = {}
         self._playbooks = Playbooks(inventory.path, log_dir)
         self._fleet = Fleet(inventory, pipelines, log_dir)
+        self._models = Models(self._fleet, inventory)
+        self._rpc_groups = RpcGroups(self._fleet)
+        self._aborted = threading.Event()
         self._lanes = lanes(self._fleet.resources())
         lane_of = {name: lane for lane in self._lanes for name in lane}
         self._network = Network(self._fleet, inventory, self._playbooks, lane_of)
@@ -68,57 +71,23 @@ class Session:
 
     # Models --------------------------------------------------------------------------------------------------
 
-    def describe(self, request: ModelRequest, pipeline: str, *, timed: bool) -> ModelDescription:
-        """Trace the model on all hosts of the pipeline, and require that they got the same.
-
-        Cuts do not depend on the host: a pipeline with a missing host is described by those that are there.
-        """
-        hosts = self._fleet.live(pipeline)
-        base = _request_params(request)
-        answers = self._fleet.together(
-            "describe", {host: base | {"source": host == hosts[0], "timed": timed} for host in hosts}, _LOAD_S
-        )
-        first = answers[hosts[0]]
-        for host in hosts[1:]:
-            for what, remedy in (
-                ("graph_hash", "install the same torchvision (or the same model code) on both"),
-                ("weight_hash", "give both the same weights (same file, or the same seed)"),
-            ):
-                if answers[host][what] != first[what]:
-                    values = f"{first[what]} on {hosts[0]}, {answers[host][what]} on {host}"
-                    raise CellError(
-                        "handshake",
-                        f"{request.model}: {what} differs: {values}",
-                        host,
-                        remedy,
-                    )
-        self._described[request, pipeline] = first
-        return ModelDescription(
-            request=request,
-            cuts=tuple(CutInfo(**cut) for cut in first["cuts"]),
-            n_blocks=first["n_blocks"],
-            parameters=first["parameters"],
-            graph_hash=first["graph_hash"],
-            weight_hash=first["weight_hash"],
-            segment_exec_s={host: tuple(answer["segment_exec_s"]) for host, answer in answers.items()} if timed else {},
-        )
+    def describe(
+        self, request: ModelRequest, pipeline: str, *, timed: bool, picks: Mapping[str, str] | None = None
+    ) -> ModelDescription:
+        """Trace the model on all hosts of the pipeline (see `Models.describe`)."""
+        return self._models.describe(request, pipeline, timed=timed, picks=picks or {})
 
     def profile_blocks(self, request: ModelRequest, pipeline: str, repeats: int) -> dict[str, list[JsonObject]]:
-        """Block-wise times, host after host, so that hosts that share cores do not disturb each other."""
+        """Block-wise times on every host of the pipeline."""
         self._require(pipeline)
-        rows: dict[str, list[JsonObject]] = {}
-        for host in self._hosts(pipeline):
-            answer = self._fleet.agents[host].call(
-                "profile_blocks", _request_params(request) | {"repeats": repeats}, _LOAD_S + 60 * repeats
-            )
-            rows[host] = [row | {"exec_s": median(row["exec_samples_s"])} for row in answer["rows"]]
-        return rows
+        return self._models.profile_blocks(request, pipeline, repeats)
 
     # The network ---------------------------------------------------------------------------------------------
 
     def apply(self, pipeline: str, profile: Profile) -> str:
         """Take a profile for what follows. Raises CellError where it cannot be had, or a host of it is missing."""
         self._require(pipeline)
+        self._rpc_groups.leave(self._hosts(pipeline))
         return self._network.apply(pipeline, profile)
 
     def probe(self, pipeline: str, profile: Profile) -> ProbeResult:
@@ -128,7 +97,10 @@ class Session:
     # Cells ---------------------------------------------------------------------------------------------------
 
     def measure(self, run: CellRun, on_progress: Callable[[JsonObject], None]) -> list[DepthResult]:
-        """Prepare all stages, run the cell, check the output. Raises CellError with the depths that were finished."""
+        """Prepare all stages, run the cell, check the output. Raises CellError with the depths that were finished.
+
+        After a failure over rpc the pipeline's hosts get new workers: a broken group would fail the next cells too.
+        """
         hosts = self._hosts(run.pipeline)
         cuts = [cut.index for cut in run.cuts]
         if len(cuts) != len(hosts) - 1:
@@ -138,6 +110,35 @@ class Session:
         while cuts and cuts[-1] == run.n_cuts:
             # Nothing is left for the last host: it takes no part. Cut N alone is one stage, and nothing crosses a link.
             hosts, cuts = hosts[:-1], cuts[:-1]
+        self._refuse(run, hosts)
+        try:
+            return self._measure(run, hosts, cuts, on_progress)
+        except CellError:
+            if not self._aborted.is_set():
+                if len(hosts) > 1 and BACKENDS[run.backend].kind == "rpc":
+                    self._rpc_groups.replace(self._hosts(run.pipeline))
+                else:  # the group that rpc cells share may have lost a member
+                    self._rpc_groups.leave(hosts)
+            raise
+
+    def _refuse(self, run: CellRun, hosts: Sequence[str]) -> None:
+        """Raise CellError where a host that takes part lacks the engine or the backend, before anything is built."""
+        for host in hosts:
+            error = self._models.why_not(host, run.request)
+            if error is not None:
+                raise error
+            if len(hosts) > 1 and BACKENDS[run.backend].kind == "rpc" and not self._fleet.facts[host]["rpc_available"]:
+                torch = self._fleet.facts[host]["torch"]
+                raise CellError(
+                    "refused",
+                    f"backend {run.backend}: torch {torch} there has no RPC (torch.distributed.rpc)",
+                    host,
+                    "install a torch that has it on all hosts, or choose backend socket",
+                )
+
+    def _measure(
+        self, run: CellRun, hosts: Sequence[str], cuts: list[int], on_progress: Callable[[JsonObject], None]
+    ) -> list[DepthResult]:
         prepared = self._prepare(run, hosts, cuts)
         driver = self._fleet.agents[hosts[0]]
         finished: list[DepthResult] = []
@@ -157,13 +158,17 @@ class Session:
         return finished
 
     def _prepare(self, run: CellRun, hosts: Sequence[str], cuts: list[int]) -> dict[str, JsonObject]:
-        described = self._described[run.request, run.pipeline]
         secret = secrets.token_hex(32)
         params = {}
         split = len(hosts) > 1
+        rpc = split and BACKENDS[run.backend].kind == "rpc"
+        group = self._rpc_groups.token(run.pipeline, hosts, run.backend) if rpc else None
+        # What rpc sends over is TensorPipe's own matter, and its name says what.
+        modelled = self._inventory.is_local(run.pipeline)
+        streams = 1 if rpc else streams_of(run.streams, run.profile, modelled=modelled)
         for index, host in enumerate(hosts):
             place = self._inventory.hosts[host]
-            params[host] = _request_params(run.request) | {
+            params[host] = self._models.params(run.request, run.pipeline, host) | {
                 "cell": run.cell_id,
                 "backend": run.backend,
                 "interface": self._fleet.interface(host),
@@ -174,9 +179,15 @@ class Session:
                 "listen_address": place.data_address,
                 "listen_port": place.data_port,
                 "egress": self._network.egress(run.pipeline, index, len(hosts), run.round) if split else None,
-                "image_shape": described["image_shape"],
+                "rpc_group": group,
+                "streams": streams,
             }
-        return self._fleet.together("prepare", params, _LOAD_S)
+        prepared = self._fleet.together("prepare", params, LOAD_S)
+        for host, answer in prepared.items():
+            if split and not rpc and answer["transport"]["streams"] != streams:  # never measured as what it is not
+                used = answer["transport"]["streams"]
+                raise CellError("request", f"{streams} streams were asked for, the host uses {used}", host)
+        return prepared
 
     def _run(self, run: CellRun, hosts: Sequence[str], prepared: dict[str, JsonObject]) -> dict[str, JsonObject]:
         def peer_of(index: int) -> JsonObject | None:
@@ -185,15 +196,20 @@ class Session:
             host = hosts[(index + 1) % len(hosts)]
             return {"address": self._inventory.hosts[host].data_address, "port": prepared[host]["port"]}
 
+        port = prepared[hosts[0]].get("rendezvous_port")
+        rendezvous = {"address": self._inventory.hosts[hosts[0]].data_address, "port": port} if port else None
         answers: dict[str, Answer] = {}
         for index, host in reversed(list(enumerate(hosts))):
             if index > 0:
-                answers[host] = self._fleet.agents[host].send("serve", {"peer": peer_of(index)})
+                answers[host] = self._fleet.agents[host].send(
+                    "serve", {"peer": peer_of(index), "rendezvous": rendezvous}
+                )
             else:
                 answers[host] = self._fleet.agents[host].send(
                     "measure",
                     {
                         "peer": peer_of(0),
+                        "rendezvous": rendezvous,
                         "depths": list(run.depths),
                         "warmup_batches": run.warmup_batches,
                         "window": {
@@ -212,8 +228,10 @@ class Session:
         for stage, host in zip(measured["stages"], hosts, strict=True):
             stage["host"] = host
             stage["engine"], stage["setup_s"] = prepared[host]["engine"], prepared[host]["setup_s"]
-            stage["gpu_mem_pct"] = None
-            stage["mem_pct"] = 100.0 * stage["rss_bytes"] / self._fleet.facts[host]["memory_total_bytes"]
+            facts = self._fleet.facts[host]
+            stage["mem_pct"] = 100.0 * stage["rss_bytes"] / facts["memory_total_bytes"]
+            gpu, used_bytes = facts.get("gpu_device"), stage["gpu_mem_bytes"]
+            stage["gpu_mem_pct"] = 100.0 * used_bytes / gpu["memory_total_bytes"] if gpu and used_bytes else None
         output = event["output"]
         measured |= {
             "transport": prepared[hosts[0]]["transport"],
@@ -226,31 +244,23 @@ class Session:
         if not output["within_tolerance"]:
             reason = f"output differs from the unsplit model's by {output['max_rel_err']:.2g} of its largest value"
         elif len(hosts) > 1:
-            reason = exceeds_link(measured, run.request.batch_size, run.profile)
+            reason = exceeds_link(measured, run.request.batch_size, run.profile) or passes_by_network(
+                measured, event["depth"], [cut.nbytes for cut in run.cuts], [self._fleet.interface(h) for h in hosts]
+            )
         if measured["valid"] and reason is not None:
             measured |= {"valid": False, "invalid_reason": reason}
         return DepthResult(event["depth"], measured, event["samples"])
 
     def abort(self) -> None:
         """End what is in progress on all hosts. A playbook is left to finish: half of one could follow its undoing."""
+        self._aborted.set()
         self._fleet.abort()
 
     def close(self) -> None:
         """Put the network back, hang up on all agents; they stop their workers."""
         try:
+            if not self._aborted.is_set():  # else the workers' end has to do
+                self._rpc_groups.close()
             self._network.close(lambda text: click.echo(text, err=True))
         finally:
             self._fleet.close()
-
-
-def _request_params(request: ModelRequest) -> JsonObject:
-    return {
-        "model": request.model,
-        "weights": request.weights,
-        "seed": request.seed,
-        "batch_size": request.batch_size,
-        "granularity": request.granularity,
-        "input": request.input,
-        "input_encoding": request.input_encoding,
-        "engine": request.engine,
-    }

@@ -41,12 +41,15 @@ ALLOCATOR = {
 class Worker:
     """One worker process, and the requests that it has not answered yet."""
 
-    def __init__(self, settings: JsonObject, up: MessageWriter) -> None:
+    def __init__(self, settings: JsonObject, up: MessageWriter, awaited_by: int | None = None) -> None:
+        """Start it. `awaited_by` is a request that is answered with the worker's facts when it is ready."""
         self._host = settings["host"]
         self._up = up
-        self._open: set[int] = set()
+        self._awaited_by = awaited_by
+        self._open: set[int] = set() if awaited_by is None else {awaited_by}
         self._lock = threading.Lock()
         self._dead = False
+        self._stopped = False
         threads = str(settings["threads"])
         environment = {
             **os.environ,
@@ -95,6 +98,7 @@ class Worker:
 
     def stop(self) -> None:
         """End the process: politely by closing its input, then by its pid."""
+        self._stopped = True
         try:
             self._process.stdin.close()  # type: ignore[union-attr]
             self._process.wait(timeout=3)
@@ -108,6 +112,10 @@ class Worker:
                 with self._lock:
                     self._open.discard(message.get("id", -1))
                 self._up.write(message)
+                if message.get("event") == "ready" and self._awaited_by is not None:
+                    with self._lock:
+                        self._open.discard(self._awaited_by)
+                    self._up.write({"id": self._awaited_by, "result": message["facts"]})
         except (ProtocolError, OSError) as error:
             sys.stderr.write(f"agent: {error}\n")
             self._process.kill()
@@ -117,9 +125,12 @@ class Worker:
             self._dead = True
             unanswered, self._open = self._open, set()
         cause = death(code, self._host)
+        if self._stopped:
+            cause = error_object("aborted", f"the worker on {self._host} was stopped", "rerun the cell")
         for number in sorted(unanswered):
             self._up.write({"id": number, "error": cause})
-        self._up.write({"event": "worker-ended", "code": code, "error": cause})
+        if not self._stopped:
+            self._up.write({"event": "worker-ended", "code": code, "error": cause})
 
     def _forward_log(self, stream: IO[bytes]) -> None:
         for line in stream:
@@ -169,6 +180,8 @@ class Agent:
             self._configure(message["id"], message["params"])
         elif operation == "vitals":
             self._up.write({"id": message["id"], "result": vitals()})
+        elif operation == "restart":
+            self._restart(message["id"])
         elif operation in ("network_status", "renew_network"):
             self._network(message["id"], operation, Path(message["params"]["state_dir"]))
         else:
@@ -192,6 +205,11 @@ class Agent:
         facts = host_facts(params.get("data_address"))
         ours = {"paretopipe": __version__, "agent_pid": os.getpid(), "cpus": cpus}
         self._up.write({"id": number, "result": facts | ours})
+
+    def _restart(self, number: int) -> None:
+        """End the worker, whatever it is doing, and start a new one: what is wrong inside a process goes with it."""
+        self.stop()
+        self._worker = Worker(self._settings, self._up, awaited_by=number)
 
     def _network(self, number: int, operation: str, state_dir: Path) -> None:
         """What is shaped here, or one more lease of it: as long as the controller asks, the host stays shaped."""

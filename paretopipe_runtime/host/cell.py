@@ -39,17 +39,18 @@ class PreparedCell:
         """The port that the stage before this one (for the driver: the last one) connects to."""
         return self._connector.port if self._connector else None
 
-    def serve(self, peer: Peer) -> None:
+    def serve(self, peer: Peer, rendezvous: Peer | None = None) -> None:
         """Be a stage behind the driver until the stream ends. Raises TransportError or ComputeError."""
         assert self._connector is not None
         try:
-            self._run(*self._connector.open(peer))
+            self._run(*self._connector.open(peer, rendezvous))
         finally:
             self.close()
 
     def drive(
         self,
         peer: Peer | None,
+        rendezvous: Peer | None,
         source: Input,
         plan: MeasurePlan,
         reference: torch.Tensor,
@@ -64,7 +65,7 @@ class PreparedCell:
             if peer is None or self._connector is None:
                 self._run(driver, LocalSink(driver), held_inputs=0)
             else:
-                returned, sender = self._connector.open(peer)
+                returned, sender = self._connector.open(peer, rendezvous)
                 collector = threading.Thread(target=self._collect, args=(driver, returned), daemon=True)
                 collector.start()
                 try:

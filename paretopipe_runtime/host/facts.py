@@ -10,6 +10,7 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,54 @@ def host_facts(data_address: str | None) -> JsonObject:
         "tcp_slow_start_after_idle": _read("/proc/sys/net/ipv4/tcp_slow_start_after_idle"),
         "data_address": data_address,
         "data_interface": _interface(data_address) if data_address else None,
+        "gpu": _gpus(),
         **vitals(),
+    }
+
+
+def _gpus() -> list[JsonObject] | None:
+    """NVIDIA's GPUs in NVML's order, also those that CUDA_VISIBLE_DEVICES hides from a worker; null without NVML."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, no library, no GPU
+        return None
+    try:
+        return [_gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(k)) for k in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, handle: Any) -> JsonObject:
+    def ask(question: Callable[..., Any], *what: Any) -> Any:
+        try:
+            return question(handle, *what)
+        except nvml.NVMLError:  # not every GPU answers everything
+            return None
+
+    def hertz(question: Callable[..., Any], clock: int) -> int | None:
+        mhz = ask(question, clock)
+        return None if mhz is None else mhz * 1_000_000
+
+    memory, limit_mw = ask(nvml.nvmlDeviceGetMemoryInfo), ask(nvml.nvmlDeviceGetEnforcedPowerLimit)
+    return {
+        "name": ask(nvml.nvmlDeviceGetName),
+        "uuid": ask(nvml.nvmlDeviceGetUUID),
+        "memory_total_bytes": None if memory is None else memory.total,
+        "driver_version": nvml.nvmlSystemGetDriverVersion(),
+        "nvml_version": nvml.nvmlSystemGetNVMLVersion(),
+        "power_limit_w": None if limit_mw is None else limit_mw / 1e3,
+        "clocks": {
+            "sm_hz": hertz(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM),
+            "sm_max_hz": hertz(nvml.nvmlDeviceGetMaxClockInfo, nvml.NVML_CLOCK_SM),
+            "memory_hz": hertz(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_MEM),
+            "memory_max_hz": hertz(nvml.nvmlDeviceGetMaxClockInfo, nvml.NVML_CLOCK_MEM),
+        },
     }
 
 

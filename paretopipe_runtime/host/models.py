@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 
 from paretopipe_runtime.model.cuts import Cut
-from paretopipe_runtime.model.engines.base import Compute, EngineError, StageToBuild
-from paretopipe_runtime.model.engines.registry import ENGINES
+from paretopipe_runtime.model.engines.base import Compute
+from paretopipe_runtime.model.engines.best import Pick
+from paretopipe_runtime.model.engines.builder import Builder, Chain
+from paretopipe_runtime.model.engines.registry import require
+from paretopipe_runtime.model.memory import trim
 from paretopipe_runtime.model.resident import ResidentModel
 from paretopipe_runtime.model.timing import time_segments
 from paretopipe_runtime.pipeline.inputs import Input, open_input
@@ -39,16 +41,16 @@ class Models:
     """Resident models, inputs and reference outputs of one worker.
 
     `device` (`cpu`, `cuda`, `cuda:1`) and `engine` are the host's, from the inventory: `engine` is what a cell's
-    `best` means here.
+    `best` means here; where it is `best` too, the engines are tried on every model and batch size.
     """
 
     def __init__(self, device: str = "cpu", engine: str = "best", threads: int = 1) -> None:
-        self._device = torch.device(device)
+        self._builder = Builder(torch.device(device), threads)
         self._engine = engine
-        self._threads = threads
         self._models: dict[tuple[str, str, int], ResidentModel] = {}
         self._inputs: dict[tuple[str, int, int, int], Input] = {}
         self._references: dict[str, torch.Tensor] = {}
+        self._picks: dict[tuple[str, str, int, int], Pick] = {}
 
     def model(self, params: JsonObject) -> ResidentModel:
         """The model that a request names, loaded once. Raises ModelError."""
@@ -65,7 +67,11 @@ class Models:
         return self._inputs[key]
 
     def describe(self, params: JsonObject) -> JsonObject:
-        """Cuts, hashes and, if `timed`, seconds between neighbouring cuts from one pass after a warm-up pass."""
+        """Cuts, hashes and, if `timed`, seconds between neighbouring cuts from one pass after a warm-up pass, eager.
+
+        Where an engine is asked for, `engines` says which one that is here, and what it was picked from. Raises
+        EngineError where this host does not have it.
+        """
         model = self.model(params)
         cuts = model.cuts(params["batch_size"], params["granularity"])
         described = [
@@ -83,16 +89,48 @@ class Models:
             answer["image_shape"] = list(images.shape[2:])
             described[0]["nbytes"] = self._encode(params)(images).nbytes
         if params.get("timed"):
-            answer["segment_exec_s"] = self._segment_times(model, cuts, params, repeats=1)[0]
+            answer["segment_exec_s"] = self._segment_times("eager", model, cuts, params, repeats=1)[0]
+        if params.get("engine"):
+            answer["engines"] = self._describe_engine(params)
         return answer
 
+    def _describe_engine(self, params: JsonObject) -> JsonObject:
+        known = dict(self._picks)
+        picked = self._engine_for(params)
+        key = _model_and_batch(params)
+        found = self._picks[key] if self._must_try(params) else None
+        return {
+            "asked": params["engine"],
+            "picked": picked,
+            "exec_s": found and found.exec_s,
+            "left_out": found and found.left_out,
+            "profiling_s": found.profiling_s if found and key not in known else 0.0,
+        }
+
+    def _must_try(self, params: JsonObject) -> bool:
+        return bool(params["engine"] == self._engine == "best")
+
+    def _engine_for(self, params: JsonObject) -> str:
+        """The engine that a request means here; finding it out takes seconds, once. Raises EngineError."""
+        if not self._must_try(params):
+            asked: str = self._engine if params["engine"] == "best" else params["engine"]
+            return require(asked, self._builder.device).name
+        key = _model_and_batch(params)
+        if key not in self._picks:
+            self._picks[key] = self._builder.fastest(self.model(params), int(params["batch_size"]))
+        return self._picks[key].engine
+
     def profile_blocks(self, params: JsonObject) -> JsonObject:
-        """Seconds of every part between two cuts, `repeats` times, and what each sends."""
+        """Seconds of every part between two cuts by the engine asked for, `repeats` times, and what each sends.
+
+        On a GPU they leave out the copies at both ends of a stage.
+        """
         model = self.model(params)
         cuts = model.cuts(params["batch_size"], params["granularity"])
-        passes = self._segment_times(model, cuts, params, repeats=int(params["repeats"]))
+        engine = self._engine_for(params)
+        passes = self._segment_times(engine, model, cuts, params, repeats=int(params["repeats"]))
         rows = []
-        for index, (hi, stage) in enumerate(zip(cuts[1:], model.block_stages(cuts), strict=True)):
+        for index, (lo, hi) in enumerate(pairwise(cuts)):
             rows.append(
                 {
                     "name": hi.name,
@@ -100,20 +138,22 @@ class Models:
                     "paper_name": hi.paper_name,
                     "exec_samples_s": [one[index] for one in passes],
                     "out_bytes": hi.nbytes,
-                    "parameters": sum(p.numel() for p in stage.parameters()),
+                    "parameters": sum(p.numel() for p in model.stage(lo, hi).parameters()),
                 }
             )
-        return {"rows": rows}
+        return {"rows": rows, "engine": engine}
 
     def _segment_times(
-        self, model: ResidentModel, cuts: Sequence[Cut], params: JsonObject, repeats: int
+        self, engine: str, model: ResidentModel, cuts: Sequence[Cut], params: JsonObject, repeats: int
     ) -> list[list[float]]:
         """Passes over all segments; the first, which maps the weights, is not among them."""
-        images = _blank_images(model, params)
-        segments = model.block_stages(cuts)
-        segments[0] = nn.Sequential(model.preprocess(), segments[0])
-        passes = time_segments(segments, images, repeats + 1)[1:]
-        del segments
+        device = self._builder.device
+        segments = [self._builder.part(engine, model, lo, hi).compute for lo, hi in pairwise(cuts)]
+        segments[0] = Chain([model.preprocess().to(device), segments[0]])
+        images = torch.zeros(int(params["batch_size"]), 3, model.image_size, model.image_size, dtype=torch.uint8)
+        timed = [self._builder.timed_apart(segment) for segment in segments]
+        passes = time_segments(timed, images.to(device), repeats + 1)[1:]
+        del segments, timed
         trim()
         return passes
 
@@ -130,32 +170,28 @@ class Models:
         """
         start_s = time.perf_counter()
         model = self.model(params)
-        first, last = cuts[0].index, cuts[-1].index
+        first = cuts[0].index
         by_index = {cut.index: cut for cut in cuts}
-        engine = self._engine if params["engine"] == "best" else params["engine"]
-        if engine == "best":
-            engine = "eager"
-        if engine not in ENGINES:
-            raise EngineError(f"engine {engine!r} is not in this version", f"valid: {', '.join(ENGINES)}")
-        parts: list[nn.Module | Compute] = []
+        engine = self._engine_for(params)
+        parts: list[Compute] = []
         own_bytes = 0
-        if hi == first:
-            parts.append(self._encode(params) if params["stage"] == 0 else nn.Identity())
-        elif lo == first:
-            if params["stage"] > 0:
-                parts.append(self._decode(params))
-            parts.append(model.preprocess())
+        if hi == first and params["stage"] == 0:
+            parts.append(self._encode(params))
+        if lo == first and lo != hi and params["stage"] > 0:
+            parts.append(self._decode(params))
         if lo != hi:
-            stage = model.stage(None if lo == first else by_index[lo], None if hi == last else by_index[hi])
-            own_bytes = sum(t.nbytes for t in [*stage.parameters(), *stage.buffers()])
-            before = by_index[lo]
-            key = f"{model.graph_hash}-{model.weight_hash}-{params['granularity']}-{lo}-{hi}-b{params['batch_size']}"
-            parts.append(
-                ENGINES[engine].build(
-                    StageToBuild(stage, before.shape, before.stride, before.dtype, key, self._device, self._threads)
-                )
-            )
-        return BuiltStage(_chain(parts), engine, time.perf_counter() - start_s, own_bytes)
+            part = self._builder.part(engine, model, by_index[lo], by_index[hi])
+            own_bytes = part.parameter_bytes
+            parts.append(self._on_host(part.compute, model, by_index[lo], params))
+        return BuiltStage(Chain(parts), engine, time.perf_counter() - start_s, own_bytes)
+
+    def _on_host(self, compute: Compute, model: ResidentModel, lo: Cut, params: JsonObject) -> Compute:
+        """CPU tensor in and out. Images become the model's input on the device: they are smaller as they come."""
+        if lo.index > 0:
+            return self._builder.on_host(compute, lambda: torch.empty_strided(lo.shape, lo.stride, dtype=lo.dtype))
+        images = (int(params["batch_size"]), 3, *params["image_shape"])
+        compute = Chain([model.preprocess().to(self._builder.device), compute])
+        return self._builder.on_host(compute, lambda: torch.zeros(images, dtype=torch.uint8))
 
     def reference(self, model: ResidentModel, params: JsonObject, *, encoded: bool) -> torch.Tensor:
         """The unsplit model's result for the first batch, computed once on this host."""
@@ -179,20 +215,5 @@ class Models:
         return int(params["batch_size"]) * 3 * height * width
 
 
-def _chain(parts: Sequence[nn.Module | Compute]) -> Compute:
-    def compute(tensor: torch.Tensor) -> torch.Tensor:
-        for part in parts:
-            tensor = part(tensor)
-        return tensor
-
-    return compute
-
-
-def _blank_images(model: ResidentModel, params: JsonObject) -> torch.Tensor:
-    return torch.zeros(int(params["batch_size"]), 3, model.image_size, model.image_size, dtype=torch.uint8)
-
-
-def trim() -> None:
-    """Free what is only held by cycles (fx modules are), and give freed memory back to the system (malloc_trim(3))."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+def _model_and_batch(params: JsonObject) -> tuple[str, str, int, int]:
+    return params["model"], params["weights"], int(params["seed"]), int(params["batch_size"])

@@ -14,24 +14,31 @@ import torchvision
 
 from paretopipe_runtime import __version__
 from paretopipe_runtime.host.cell import PreparedCell, link_spec, stage_bounds
-from paretopipe_runtime.host.models import Models, trim
+from paretopipe_runtime.host.models import Models
+from paretopipe_runtime.model.device import gpu_facts, open_device, release_cached
+from paretopipe_runtime.model.engines import registry
+from paretopipe_runtime.model.engines.base import EngineError
+from paretopipe_runtime.model.memory import trim
 from paretopipe_runtime.pipeline.counters import Counters
 from paretopipe_runtime.pipeline.driver import MeasurePlan, OutputCheck
+from paretopipe_runtime.pipeline.gpu_counters import counters_on
 from paretopipe_runtime.pipeline.process_stats import reset_peak, resident_bytes
 from paretopipe_runtime.pipeline.window import WindowPlan
-from paretopipe_runtime.transport import probe
-from paretopipe_runtime.transport.backends import BACKENDS, Backend
+from paretopipe_runtime.transport import probe, rpc_group
+from paretopipe_runtime.transport.backends import BACKENDS
 from paretopipe_runtime.transport.channel import SocketReceiver, SocketSender, shut_down
 from paretopipe_runtime.transport.connector import Connector, Peer, Place, SocketConnector
 from paretopipe_runtime.transport.endpoint import connect, listen
 from paretopipe_runtime.transport.handshake import accept, connect_side
+from paretopipe_runtime.transport.rpc_connector import RpcConnector
+from paretopipe_runtime.transport.streams import MAX_STREAMS
 
 JsonObject = dict[str, Any]
 Emit = Callable[[JsonObject], None]
 
 OPERATIONS = frozenset(
     {"describe", "facts", "measure", "memory", "prepare", "profile_blocks", "release", "serve"}
-    | {"probe", "probe_listen", "probe_serve"}
+    | {"close_rpc", "probe", "probe_listen", "probe_serve"}
 )
 
 # Pipeline results equal the unsplit model's within this, where hosts differ in CPU or thread count.
@@ -48,12 +55,33 @@ class Operations:
     def __init__(self, host: str, emit: Emit, device: str = "cpu", engine: str = "best") -> None:
         self._host = host
         self._emit = emit
-        self._models = Models(device, engine, torch.get_num_threads())
+        self._device, self._device_error = torch.device("cpu"), None
+        try:
+            self._device = open_device(device)
+        except EngineError as error:
+            self._device_error = error
+        self._gpu, gpu_counters = counters_on(self._device)
+        missing = self._device_error
+        self._device_facts = {
+            "device": device,
+            "device_error": missing and {"message": missing.message, "remedy": missing.remedy},
+            "gpu_device": gpu_facts(self._device),
+            "gpu_counters": gpu_counters,
+        }
+        self._resident = Models(str(self._device), engine, torch.get_num_threads())
         self._counters: dict[str | None, Counters] = {}
         self._cell: PreparedCell | None = None
         self._cell_params: JsonObject = {}
+        self._rpc = rpc_group.RpcProcess()
         self._abortable: Callable[[], None] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def _models(self) -> Models:
+        """The models. Raises EngineError on a host without the device that was promised: it computes nothing at all."""
+        if self._device_error is not None:
+            raise EngineError(self._device_error.message, self._device_error.remedy)
+        return self._resident
 
     # Facts and models ----------------------------------------------------------------------------------------
 
@@ -65,9 +93,12 @@ class Operations:
             "torchvision": torchvision.__version__,
             "threads": torch.get_num_threads(),
             "cuda_available": torch.cuda.is_available(),
+            "rpc_available": rpc_group.available(),
+            "engines": registry.missing(self._device),
             "rss_bytes": resident_bytes(),
             "peak_memory": "since the cell was prepared" if reset_peak() else "since the worker started",
             "worker_pid": os.getpid(),
+            **self._device_facts,
         }
 
     def describe(self, params: JsonObject) -> JsonObject:
@@ -123,12 +154,15 @@ class Operations:
             listen_port=params["listen_port"],
             incoming_limit_bytes=sizes[lo] if index > 0 else sizes[cuts[-1].index],
             egress=link_spec(params["egress"]),
+            streams=_streams(params),
+            page_locked=self._device.type == "cuda" and index > 0 and lo != hi,
         )
-        connector = self._connector(BACKENDS[params["backend"]], place) if count > 1 else None
+        connector = self._connector(params, place) if count > 1 else None
         self._cell_params = params
         self._cell = PreparedCell(stage.compute, connector, self._counters_of(params["interface"]))
         return {
             "port": self._cell.port,
+            "rendezvous_port": connector.rendezvous_port if connector else None,
             "parameter_bytes": stage.parameter_bytes,
             "engine": stage.engine,
             "setup_s": stage.setup_s,
@@ -137,14 +171,15 @@ class Operations:
             "weight_hash": model.weight_hash,
         }
 
-    def _connector(self, backend: Backend, place: Place) -> Connector:
+    def _connector(self, params: JsonObject, place: Place) -> Connector:
+        backend = BACKENDS[params["backend"]]
         if backend.kind == "socket":
             return SocketConnector(place)
-        raise RequestError(f"backend {backend.name} is not in this version")
+        return RpcConnector(place, backend, params["interface"], params.get("rpc_group"), self._rpc)
 
     def _counters_of(self, interface: str | None) -> Counters:
         if interface not in self._counters:
-            self._counters[interface] = Counters(interface)
+            self._counters[interface] = Counters(interface, self._gpu)
         return self._counters[interface]
 
     def serve(self, params: JsonObject) -> JsonObject:
@@ -152,7 +187,7 @@ class Operations:
         cell = self._prepared()
         reset_peak()
         with self._abort_with(cell.abort):
-            cell.serve(Peer(**params["peer"]))
+            cell.serve(Peer(**params["peer"]), _peer(params.get("rendezvous")))
         return {}
 
     def measure(self, params: JsonObject) -> JsonObject:
@@ -167,7 +202,7 @@ class Operations:
             params["warmup_batches"],
             prepared["batch_size"],
         )
-        peer = Peer(**params["peer"]) if params["peer"] else None
+        peer, rendezvous = _peer(params["peer"]), _peer(params.get("rendezvous"))
 
         def on_window(result: JsonObject, output: OutputCheck) -> None:
             checked = asdict(output) | {"within_tolerance": output.max_rel_err <= OUTPUT_TOLERANCE}
@@ -175,7 +210,7 @@ class Operations:
 
         reset_peak()
         with self._abort_with(cell.abort):
-            cell.drive(peer, self._models.input(prepared, model), plan, reference, on_window)
+            cell.drive(peer, rendezvous, self._models.input(prepared, model), plan, reference, on_window)
         return {}
 
     def _prepared(self) -> PreparedCell:
@@ -189,6 +224,13 @@ class Operations:
             self._cell.close()
             self._cell = None
             trim()
+            release_cached(self._device)
+        return {}
+
+    def close_rpc(self, _params: JsonObject) -> JsonObject:
+        """End the RPC group, if there is one. Raises TransportError where only a restart of the worker ends it."""
+        self.release({})
+        self._rpc.close()
         return {}
 
     # The data path -------------------------------------------------------------------------------------------
@@ -258,6 +300,17 @@ class _Abortable:
 
     def __exit__(self, *_: object) -> None:
         self._operations.set_abortable(None)
+
+
+def _streams(params: JsonObject) -> int:
+    streams = int(params.get("streams", 1))
+    if not 1 <= streams <= MAX_STREAMS:
+        raise RequestError(f"streams: {streams}; 1 to {MAX_STREAMS} are possible")
+    return streams
+
+
+def _peer(value: JsonObject | None) -> Peer | None:
+    return Peer(**value) if value else None
 
 
 def _close_both(receiver: SocketReceiver, sender: SocketSender) -> None:

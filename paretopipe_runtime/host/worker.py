@@ -63,9 +63,11 @@ def _read(requests: queue.SimpleQueue[JsonObject], operations: Any) -> None:
 
 
 def _perform(operations: Any, request: JsonObject) -> JsonObject:
+    import torch
+
     from paretopipe_runtime.host.operations import OPERATIONS, RequestError
     from paretopipe_runtime.model.engines.base import EngineError
-    from paretopipe_runtime.model.errors import ModelError
+    from paretopipe_runtime.model.errors import ModelError, first_line
     from paretopipe_runtime.pipeline.inputs import InputError
     from paretopipe_runtime.pipeline.stage_loop import ComputeError
     from paretopipe_runtime.transport.errors import TransportError
@@ -82,8 +84,8 @@ def _perform(operations: Any, request: JsonObject) -> JsonObject:
         return {"error": error_object("model", str(error))}
     except InputError as error:
         return {"error": error_object("input", str(error))}
-    except (ComputeError, MemoryError) as error:
-        return {"error": _compute_error(str(error))}
+    except (ComputeError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        return {"error": _compute_error(first_line(error))}
     except RequestError as error:
         return {"error": error_object("request", str(error))}
     except Exception as error:  # noqa: BLE001 - the last line of defence: a fault fails its cell, not the run
@@ -94,7 +96,7 @@ def _perform(operations: Any, request: JsonObject) -> JsonObject:
 
 
 def _compute_error(text: str) -> JsonObject:
-    if "memory" in text.lower():
+    if "memory" in text.lower() and "illegal memory access" not in text:
         return error_object("out-of-memory", text or "out of memory", "use a smaller batch, or a later or earlier cut")
     return error_object("compute", text)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from paretopipe_runtime.model.cuts import Cut, list_cuts
 from paretopipe_runtime.model.loading import image_size, normalisation, skeleton, weight_source
@@ -90,7 +90,7 @@ class ResidentModel:
             known = self._cuts[batch_size, granularity] = list_cuts(self._traced, example, granularity, self._paper)
         return list(known)
 
-    def stage(self, lo: Cut | None, hi: Cut | None) -> nn.Module:
+    def stage(self, lo: Cut | None, hi: Cut | None) -> fx.GraphModule:
         """The part between two cuts (None: input, output), holding its own tensors only, in eval mode.
 
         Large tensors are mapped from the weight file; a stage that is alive shares them with a new one.

@@ -80,8 +80,8 @@ def check(cuda: bool) -> JsonObject:
         if not torch.cuda.is_available():
             build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
             raise SelfCheckError(
-                f"CUDA is promised (paretopipe_torch_flavour: cuda), but torch {torch.__version__}, {build}, finds no "
-                "GPU; look at nvidia-smi, or set another flavour"
+                f"CUDA is promised (paretopipe_torch_flavour: cuda) or asked for (paretopipe_device), but torch "
+                f"{torch.__version__}, {build}, finds no GPU; look at nvidia-smi, or set another flavour and device"
             )
         result["gpu"] = {
             "name": torch.cuda.get_device_name(0),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import torch
-from torch import nn
 
 
-def time_segments(modules: Sequence[nn.Module], example: torch.Tensor, repeats: int) -> list[list[float]]:
+def time_segments(
+    modules: Sequence[Callable[[torch.Tensor], torch.Tensor]], example: torch.Tensor, repeats: int
+) -> list[list[float]]:
     """Run the segments in turn, `repeats` times: wall seconds of every segment, one list per pass, no warm-up left out.
 
     Every pass starts from a copy of `example` (made outside the timing), because a segment may work in place.

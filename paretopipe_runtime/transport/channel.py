@@ -114,9 +114,9 @@ def payload_header(batch_id: int, payload: Payload, stages: tuple[StageTimes, ..
 class _Buffer:
     """Memory for one payload; the tensor seen in it is made once per layout, because a stream has only one."""
 
-    def __init__(self, nbytes: int) -> None:
-        # Untouched memory costs nothing: a buffer becomes resident as far as payloads reach.
-        self._memory = torch.empty(nbytes, dtype=torch.uint8)
+    def __init__(self, nbytes: int, page_locked: bool) -> None:
+        # Untouched memory costs nothing (unless it is page-locked): it becomes resident as far as payloads reach.
+        self._memory = torch.empty(nbytes, dtype=torch.uint8, pin_memory=page_locked)
         self.data = self._memory.numpy().data
         self._layout: tuple[object, ...] = ()
         self._view = self._memory
@@ -141,9 +141,10 @@ class SocketReceiver:
     """Reads frames from a connected socket into a ring of preallocated buffers.
 
     `limit_bytes` is the largest payload that will be accepted; `buffers` bounds how many batches are held here.
+    With `page_locked` they lie where a GPU fetches them without a copy in between.
     """
 
-    def __init__(self, sock: socket.socket, limit_bytes: int, buffers: int = 2) -> None:
+    def __init__(self, sock: socket.socket, limit_bytes: int, buffers: int = 2, *, page_locked: bool = False) -> None:
         self._sock = sock
         self._limit_bytes = limit_bytes
         # Frames of one stream have headers of one size: after the first, one system call reads the whole header.
@@ -156,7 +157,7 @@ class SocketReceiver:
         self._alike = b"none yet"
         self._alike_bytes = 0
         # The buffer given back last is taken first: it is the one that may still be in a cache.
-        self._free = deque(_Buffer(limit_bytes) for _ in range(buffers))
+        self._free = deque(_Buffer(limit_bytes, page_locked) for _ in range(buffers))
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         for _ in range(buffers):
             self._tokens.put(True)
@@ -217,7 +218,7 @@ class SocketReceiver:
         have = self._fill(self._header_view, PREFIX_BYTES)
         start_s = time.monotonic()
         if have == len(self._header_view) and self._header.startswith(self._alike) and not self._ahead:
-            recv_at_least(self._sock, view, len(view))
+            self._receive(view)
             ready_s = time.monotonic()
             header = self._rest_of_header(have)
         else:
@@ -228,7 +229,7 @@ class SocketReceiver:
                     return None
                 raise TransportError("bad-frame", f"a {header.kind.name} frame came where a tensor was expected")
             self._alike, self._alike_bytes = bytes(self._header[:PREFIX_BEFORE_ID]), header.payload_bytes
-            self._fill(buffer.data[: header.payload_bytes], header.payload_bytes)
+            self._receive(buffer.data[: header.payload_bytes])
             ready_s = time.monotonic()
         return Batch(
             header.batch_id,
@@ -238,6 +239,10 @@ class SocketReceiver:
             ready_s,
             lambda: self._give_back(buffer),
         )
+
+    def _receive(self, view: memoryview) -> None:
+        """Read a tensor's payload."""
+        self._fill(view, len(view))
 
     def close(self) -> None:
         """Unblock a reader and close the connection."""

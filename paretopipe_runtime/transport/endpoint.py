@@ -34,7 +34,7 @@ def listen(address: str, port: int = 0) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
-        sock.listen(4)
+        sock.listen(128)  # a hop may have many streams
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from analysis.cli import main
 
 synthetic = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "unit/analysis/synthetic_run.py")))
-record, invalid, failed = synthetic.record, synthetic.invalid, synthetic.failed
+record, invalid, failed, stage = synthetic.record, synthetic.invalid, synthetic.failed, synthetic.stage
 
 PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<?xml"
 
@@ -181,7 +181,7 @@ def test_a_run_without_a_valid_point_is_status_1(write, command):
     assert not (run / "figures").exists()
 
 
-@pytest.mark.parametrize("command", ["table", "frontier"])
+@pytest.mark.parametrize("command", ["table", "frontier", "compare"])
 def test_a_run_without_records_is_status_1(write, command):
     result = analyze(command, write())
     assert result.exit_code == 1
@@ -309,6 +309,145 @@ def test_no_usable_row(paper):
     result = analyze("frontier", "--from-csv", paper, *AXES)
     assert result.exit_code == 2
     assert "no row has a finite value of every objective" in result.stderr
+
+
+def sides(k=3, rounds=3, faster=0.8, by="backend", values=("socket", "rpc"), n_stages=2, **axes):
+    """Rounds of one cell with each of two values; the second one takes `faster` times as long."""
+    stages = [stage(0.05, 0.001, 0.002, 0.003)] * n_stages
+    return [
+        record(k, round_=i, latency_s=0.2 * factor * (1 + i / 100), throughput_img_s=40 / factor, stages=stages, **axes)
+        | {by: value, "cell": f"{axes.get('model')}-{k}-{value}-{axes.get('profile')}"}
+        for value, factor in zip(values, (1.0, faster), strict=True)
+        for i in range(rounds)
+    ]
+
+
+@pytest.fixture
+def backends_run(write):
+    """A pair that is faster, one with a round that failed, a baseline without a link, and a point on its own."""
+    return write(
+        *sides(3),
+        *sides(4)[:-1],
+        failed(k=4, round_=2) | {"backend": "rpc", "cell": "None-4-rpc-None"},
+        *sides(20, faster=1.0, n_stages=1),
+        *sides(7)[:3],
+    )
+
+
+def test_compare_prints_ratios_breakdown_and_what_all_pairs_say(backends_run):
+    result = analyze("compare", backends_run, "--by", "backend")
+    assert result.exit_code == 0
+    ratios, parts, together = (table.splitlines() for table in result.stdout.split("\n\n"))
+    assert max(map(len, (*ratios, *parts, *together))) <= 100
+    first = [cell.strip() for cell in ratios[2].strip("|").split("|")]
+    assert first[:4] == ["rpc", "P3", "1", "1.250 ±0.0%"]
+    assert first[-2:] == ["faster", "3"]
+    assert "| equal" in ratios[4]
+    assert "2 of 3" in ratios[3]
+    assert [cell.strip() for cell in parts[2].strip("|").split("|")][3:8] == ["202.0", "100.0", "2.0", "10.0", "90.0"]
+    assert len(parts) == 2 + 7
+    assert len(together) == 2 + 4
+    for said in (
+        "no counterpart for socket at P7 depth 1; not compared",
+        "round 2: rpc failed (out-of-memory on pi2: worker killed (137))",
+        "equal within a pair: model, cut, engine, profile, pipeline, batch size, depth, round; only the backend",
+        "not in the last table: pairs of one stage (1)",
+    ):
+        assert said in result.stderr
+    names = [path.name for path in paths_in(result.stderr)]
+    assert names == [
+        *["compare-backend.csv", "compare-backend-overall.csv", "compare-backend-lan.png", "compare-backend-lan.svg"],
+        *["compare-backend-lan-ratios.png", "compare-backend-lan-ratios.svg"],
+    ]
+    assert (backends_run / "figures/compare-backend-lan.png").read_bytes().startswith(PNG)
+    assert (backends_run / "figures/compare-backend-lan-ratios.svg").read_bytes().startswith(SVG)
+
+
+def test_compare_csv_has_every_point_at_full_precision_and_is_the_file(backends_run, tmp_path):
+    result = analyze("compare", backends_run, "--format", "csv", "--out", tmp_path / "there")
+    rows = {(row["split"], row["backend"]): row for row in rows_of(result.stdout)}
+    assert len(rows) == 7
+    rpc = rows["P3", "rpc"]
+    assert float(rpc["throughput_ratio"]) == pytest.approx(1.25, rel=1e-12)
+    assert (rpc["throughput_verdict"], rpc["cpu_verdict"], rows["P3", "socket"]["throughput_ratio"]) == (
+        "faster",
+        "less",
+        "",
+    )
+    parts = [float(rpc[f"breakdown_{part}_s"]) for part in ("compute", "serialize", "queue", "network")]
+    assert sum(parts) == pytest.approx(float(rpc["latency_s"]), rel=1e-12)
+    assert float(rpc["interface_bytes_per_activation_byte"]) == pytest.approx(1.05)
+    assert rows["20", "rpc"]["network_ratio"] == ""
+    assert (tmp_path / "there/compare-backend.csv").read_text() == result.stdout
+    overall = rows_of((tmp_path / "there/compare-backend-overall.csv").read_text())
+    assert [(row["metric"], row["pairs"], row["better"]) for row in overall][:2] == [
+        *[("throughput", "2", "2"), ("latency", "2", "2")]
+    ]
+    assert "rpc / socket: images/s x 1.250 over 2 pairs" in result.stderr
+    assert not (backends_run / "figures").exists()
+
+
+def test_compare_by_engine_and_by_profile(write):
+    run = write(
+        *sides(by="engine", values=("eager", "fused")), *sides(8, by="profile", values=("lan", "far"), faster=9.0)
+    )
+    ambiguous = analyze("compare", run)
+    assert (ambiguous.exit_code, "several axes vary (engine, profile); name one with --by" in ambiguous.stderr) == (
+        2,
+        True,
+    )
+    assert "| fused " in analyze("compare", run, "--by", "engine").stdout
+    result = analyze("compare", run, "--by", "profile", "--baseline", "far")
+    assert "vs far" in result.stdout
+    assert (run / "figures/compare-profile.png").is_file()
+    assert (run / "figures/compare-engine-lan.png").is_file()
+
+
+def test_compare_only_some_depths(write):
+    run = write(*sides(depth=1), *sides(depth=2))
+    depths = {row["depth"] for row in rows_of(analyze("compare", run, "--depth", "2", "--format", "csv").stdout)}
+    assert depths == {"2"}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--by", "engine"), "nothing to compare: the run has one engine (eager); measure a second one"),
+        (("--baseline", "rcp"), "no backend 'rcp' in this run; --baseline can be socket, rpc"),
+        (("--depth", "7"), "no such depth; measured: 1"),
+        (("--depth", "one"), "'one' is no list of whole numbers"),
+        (("--by", "split"), "'split' is not one of"),
+    ],
+)
+def test_what_cannot_be_compared_is_status_2_and_prints_nothing(backends_run, args, message):
+    result = analyze("compare", backends_run, *args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_nothing_to_pair_is_status_2(write):
+    result = analyze("compare", write(*sides(3)[:3], *sides(4)[3:]))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "nothing to pair: no cell was measured with socket and with rpc" in result.stderr
+
+
+def test_pairs_without_a_common_round_are_status_1(write):
+    result = analyze("compare", write(record(3), failed(k=3, backend="rpc")))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no round is valid in both of any pair" in result.stderr
+    assert "round 0: rpc failed (out-of-memory on pi2" in result.stderr
+
+
+def test_records_of_older_runs_are_compared_without_a_breakdown(write):
+    result = analyze("compare", write(record(3), record(3, backend="rpc", latency_s=0.4)))
+    assert result.exit_code == 0
+    assert "2.000 ±n/a" in result.stdout
+    assert "2 of 2 points have no breakdown" in result.stderr
+
+
+def test_a_simulated_comparison_says_so(write):
+    assert "Simulated testbed" in analyze("compare", write(*sides(), testbed="simulated")).stderr
 
 
 def test_pictures_are_the_same_bytes_in_another_process(front_run, tmp_path):

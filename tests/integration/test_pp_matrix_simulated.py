@@ -248,6 +248,36 @@ def test_a_changed_spec_is_refused_with_what_changed(place):
     assert place.lines() == before
 
 
+def test_a_run_of_an_older_version_goes_on(place):
+    """What it did not know yet counts as its default; a value that was chosen is still told apart."""
+    place("run", "--out", place.out, "--rounds", 1)
+    path = place.out / "run.json"
+    run = json.loads(path.read_text())
+    del run["spec"]["streams"], run["models"][0]["engines"]
+    for host in run["inventory"]["hosts"].values():
+        del host["engine"]
+    path.write_text(json.dumps(run))
+    records = place.out / "records.jsonl"
+    records.write_text("".join(records.read_text().splitlines(keepends=True)[:-3]))
+    place("run", "--out", place.out)
+    assert_complete(place, 1)
+    inventory = place.path / "inventory" / "local.yml"
+    inventory.write_text(inventory.read_text() + "    paretopipe_engine: fused\n")
+    assert "inventory.hosts.edge.engine: best -> fused" in place("run", "--out", place.out, status=2)
+
+
+def test_declared_backends_and_engines_show_in_every_cell(place):
+    place.simulate(backend_s={"rpc": 0.01}, engine_speed={"fused": 2.0}, noise_pct=0)
+    axes = ("--backend", "socket,rpc", "--engine", "eager,fused", "--depth", 1, "--split", "P3,N")
+    place("run", "--out", place.out, "--rounds", 1, *axes)
+    latency = {(r["split"], r["backend"], r["engine"]): r["latency_s"] for r in place.lines()}
+    for engine in ("eager", "fused"):
+        assert latency["P3", "rpc", engine] - latency["P3", "socket", engine] == pytest.approx(0.01)
+        assert latency["7", "rpc", engine] == latency["7", "socket", engine], "nothing crosses a link"
+    assert latency["7", "socket", "eager"] == pytest.approx(2 * latency["7", "socket", "fused"])
+    assert {r["transport"]["kind"] for r in place.lines() if r["transport"]} == {"socket", "rpc"}
+
+
 def test_another_model_or_version_is_refused(place):
     place("run", "--out", place.out, "--rounds", 1)
     records = place.out / "records.jsonl"
@@ -320,8 +350,16 @@ def test_disk_full_is_one_line_and_resumable(place):
         (["--profile", "lann"], "--profile: unknown profile 'lann' (did you mean lan?)"),
         (["--model", "mobilenet"], "model mobilenet: unknown model 'mobilenet'"),
         (["--pipeline", "x"], "--pipeline: unknown pipeline 'x'"),
-        (["--backend", "rpc"], "backend 'rpc' is not in this version; available: socket"),
-        (["--engine", "onnxruntime"], "engine 'onnxruntime' is not in this version; available: eager"),
+        (["--backend", "rcp"], "--backend: backends: unknown backend 'rcp' (did you mean rpc?); valid: socket, rpc"),
+        (["--engine", "onnx"], "--engine: engines: unknown engine 'onnx'"),
+        (["--streams", "0"], "--streams: streams: '0': valid: auto"),
+        (["--rpc-route", "hub"], "go with --backend rpc"),
+        (["--backend", "rpc", "--rpc-route", "ring"], "'ring' is not one of 'direct', 'hub'"),
+        (
+            ["--backend", "rpc", "--profile", "lan", "--profile", "duress-200ms-5mbit"],
+            "--backend: backends: rpc cannot be measured under duress-200ms-5mbit on pipeline local",
+        ),
+        (["--backend", "rpc", "--rpc-route", "hub"], "--backend: backends: rpc-hub on pipeline local of two hosts"),
         (["--depth", "0"], "--depth: depths: '0'"),
         (["--inventory", "none.yml"], "none.yml: cannot read the inventory"),
         (["--spec", "none.yml"], "none.yml: cannot read the spec"),

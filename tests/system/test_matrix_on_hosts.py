@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from paretopipe_runtime.results import load_run, read_lines
 from tests.system.conftest import REPOSITORY, VirtualTestbed
 
 SMALL = ("--model", "squeezenet1_1", "--input", "synthetic:64", "--batch-size", "1", "--depth", "1", "--batches", "5")
-CLEAN_WITHIN_S = 120.0
+SHORT_LEASE = {"PARETOPIPE_LEASE_S": "15"}
+"""How long hosts stay shaped without word from their controller; by default it is a minute."""
+CLEAN_WITHIN_S = 60.0
 
 
 class Matrix:
@@ -30,13 +33,14 @@ class Matrix:
     def __init__(self, testbed: VirtualTestbed, out: Path) -> None:
         self.testbed, self.out, self.inventory = testbed, out, testbed.inventory
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         program = Path(sys.executable).with_name("pp-matrix")
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen([program, *arguments], cwd=REPOSITORY, **pipes)
+        return subprocess.Popen([program, *arguments], cwd=REPOSITORY, env=os.environ | environment, **pipes)
 
-    def run(self, *arguments: str) -> subprocess.Popen[str]:
-        return self.start("run", "--inventory", str(self.inventory), *SMALL, *arguments, "--out", str(self.out))
+    def run(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        own = ("run", "--inventory", str(self.inventory), *SMALL, *arguments, "--out", str(self.out))
+        return self.start(*own, **environment)
 
     def finish(self, process: subprocess.Popen[str], status: int = 0, within_s: float = 180) -> str:
         try:
@@ -88,10 +92,12 @@ def matrix(virtual_testbed: VirtualTestbed, tmp_path: Path) -> Iterator[Matrix]:
     assert made.clean()
 
 
-def test_both_profiles_measured_over_the_data_link(matrix: Matrix) -> None:
+def test_both_profiles_and_backends_measured_over_the_data_link(matrix: Matrix) -> None:
     before = {host: matrix.data_bytes(host) for host in ("pi1", "pi2")}
     profiles = ("--profile", "lan", "--profile", "duress-200ms-5mbit")
-    output = matrix.finish(matrix.run("--split", "3,6", *profiles, "--rounds", "2"))
+    backends = ("--backend", "socket", "--backend", "rpc")
+    # With a lease that is shorter than the profile lasts: without being renewed, it would be gone in between.
+    output = matrix.finish(matrix.run("--split", "6", *backends, *profiles, "--rounds", "2", **SHORT_LEASE))
     after = {host: matrix.data_bytes(host) for host in ("pi1", "pi2")}
     assert "4 cells: 4 ok" in output
     records = matrix.records()
@@ -101,6 +107,10 @@ def test_both_profiles_measured_over_the_data_link(matrix: Matrix) -> None:
     shaped = [r for r in records if r["profile"] != "lan"]
     assert all(abs(r["rtt_s"] - 0.2) <= 0.01 and abs(r["bandwidth_bit_s"] - 5e6) <= 5e5 for r in shaped)
     assert min(r["latency_s"] for r in shaped) > 0.2 > max(r["latency_s"] for r in records if r["profile"] == "lan")
+    # What the kernel counted on pi1's data interface within each window says the same of either backend.
+    assert {r["transport"]["name"] for r in records} == {"socket", "rpc"}
+    sent = [(r["stages"][0]["tx_bytes"], r["bytes_per_batch"] * (r["window_batches"] - 1)) for r in records]
+    assert all(0.9 * least <= tx <= 3 * least for tx, least in sent), sent
     # The activations of all batches, warm-ups included, went from pi1 to pi2 over the data link.
     carried = sum(r["bytes_per_batch"] * (r["window_batches"] + r["warmup_batches"]) for r in records)
     assert after["pi1"]["sent"] - before["pi1"]["sent"] >= carried
@@ -159,7 +169,8 @@ def test_ctrl_c_saves_and_leaves_nothing_shaped(matrix: Matrix) -> None:
 
 
 def test_after_sigkill_of_the_controller_the_hosts_restore_themselves(matrix: Matrix) -> None:
-    process = matrix.run("--split", "3", "--profile", "duress-200ms-5mbit", "--rounds", "50")
+    shaped = ("--profile", "duress-200ms-5mbit", "--rounds", "50")
+    process = matrix.run("--split", "3", *shaped, **SHORT_LEASE)
     matrix.wait(process, lambda: bool((matrix.out / "run.json").exists() and matrix.lines()))
     assert matrix.shaped("pi1") is not None
     process.kill()

@@ -137,7 +137,7 @@ def test_check_on_hosts_that_were_never_provisioned(virtual_testbed: VirtualTest
 
 def test_converge_twice(virtual_testbed: VirtualTestbed, tmp_path: Path) -> None:
     """A second run changes nothing; a changed file of the checkout reaches the hosts, and nothing else does."""
-    virtual_testbed.provision()
+    assert '"extras": {"onnxruntime": ["onnx", "onnxruntime"]}' in said(virtual_testbed.provision())
     checkout = tmp_path / "checkout"
     for name in ("paretopipe_runtime", "paretopipe_matrix", "analysis"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -191,6 +191,14 @@ def test_too_little_room_is_told_before_anything_is_fetched(virtual_testbed: Vir
     result = virtual_testbed.ansible("provision.yml", *own_root(tmp_path), "-e", json.dumps(values))
     assert result.returncode == 2
     assert re.search(r"has [\d.]+ GB free, torch \(\w+\) needs 1000000000.0 GB; make room", said(result))
+
+
+def test_an_extra_that_there_is_not(virtual_testbed: VirtualTestbed) -> None:
+    values = json.dumps({"paretopipe_extras": ["onnxruntime", "tensorrt"]})
+    only = ("--tags", "runtime", "--limit", virtual_testbed.hosts[0])
+    result = virtual_testbed.ansible("provision.yml", *only, "-e", values)
+    assert result.returncode == 2
+    assert "paretopipe_extras: no extra tensorrt; pyproject.toml has: controller, onnxruntime, dev" in said(result)
 
 
 def test_teardown_removes_what_is_ours(virtual_testbed: VirtualTestbed, tmp_path: Path) -> None:

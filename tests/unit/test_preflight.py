@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from paretopipe_matrix.choices import ENGINES
+from paretopipe_matrix.hosts.inventory import _VARIABLES
+
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location(
     "preflight", ROOT / "roles" / "preflight" / "filter_plugins" / "preflight.py"
@@ -40,6 +43,11 @@ def problems(hostvars: HostVars, host: str = "pi1", *, pipelines: bool = True) -
     return found
 
 
+def test_the_controller_and_the_check_know_the_same_names() -> None:
+    assert preflight.ENGINES == ENGINES
+    assert set(preflight.OURS) == set(_VARIABLES)
+
+
 def test_a_good_inventory_has_no_problem() -> None:
     hostvars = two_hosts()
     hostvars["pi1"] |= {
@@ -51,7 +59,9 @@ def test_a_good_inventory_has_no_problem() -> None:
         "ansible_ssh_private_key_file": __file__,
         "paretopipe_cpus": [0, 2],
         "paretopipe_data_port": 0,
-        "paretopipe_device": "cpu",
+        "paretopipe_device": "cuda:1",
+        "paretopipe_engine": "onnxruntime",
+        "paretopipe_extras": ["onnxruntime"],
         "paretopipe_manage_system": True,
         "paretopipe_root": "/opt/paretopipe",
         "paretopipe_shared_packages": "",
@@ -89,7 +99,11 @@ def test_the_default_of_local_hosts_needs_no_network() -> None:
         ("paretopipe_cpus", [], "must be auto or a list of cores"),
         ("paretopipe_threads", 0, "must be auto or a whole number from 1"),
         ("paretopipe_threads", True, "must be auto or a whole number from 1"),
-        ("paretopipe_device", "tpu", "valid: cpu"),
+        ("paretopipe_device", "tpu", "valid: cpu, cuda, cuda:1"),
+        ("paretopipe_device", "cuda:x", "valid: cpu, cuda, cuda:1"),
+        ("paretopipe_engine", "fast", "valid: eager, fused, onnxruntime, compiled, best"),
+        ("paretopipe_extras", "onnxruntime", "must be a list of optional groups"),
+        ("paretopipe_extras", ["onnx runtime"], "must be a list of optional groups"),
         ("paretopipe_torch_flavour", "gpu", "valid: plain, cpu, cuda"),
         ("paretopipe_manage_system", "false", "must be true or false (on the command line as JSON"),
         ("paretopipe_root", "opt/paretopipe", "must be an absolute path"),

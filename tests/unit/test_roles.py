@@ -151,11 +151,22 @@ def test_requirements_are_pinned_and_without_torch(build_wheel: ModuleType) -> N
         build_wheel.requirements(pyproject, pins.replace("nvidia-ml-py", "nvidia-ml"))
 
 
+def test_extras_are_pinned_like_the_rest(build_wheel: ModuleType) -> None:
+    pyproject = (
+        '[project]\ndependencies = []\n[project.optional-dependencies]\nfast = ["Fast.Lib>=1", "torch>=2"]\nnone = []\n'
+    )
+    assert build_wheel.extras(pyproject, "fast-lib==1.5\n") == {"fast": ["Fast.Lib==1.5"], "none": []}
+    with pytest.raises(build_wheel.BuildError, match=r"does not pin Fast\.Lib"):
+        build_wheel.extras(pyproject, "")
+    assert build_wheel.extras("[project]\ndependencies = []\n", "") == {}
+
+
 def test_requirements_of_this_checkout_are_all_pinned(build_wheel: ModuleType) -> None:
     texts = [(ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt")]
     names = {requirement.split("==")[0] for requirement in build_wheel.requirements(*texts)}
     assert {"click", "numpy", "psutil", "safetensors"} <= names
     assert not names & {"torch", "torchvision", "pandas"}
+    assert build_wheel.extras(*texts)
 
 
 def test_what_is_installed() -> None:

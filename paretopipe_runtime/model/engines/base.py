@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import fx
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
 """Input of any dense layout on the engine's device -> output there. Called under inference mode, by one thread."""
@@ -24,9 +24,12 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class StageToBuild:
-    """A stage as `ResidentModel.stage` gives it (eval mode, on the CPU), and what an engine needs to prepare it."""
+    """A stage as `ResidentModel.stage` gives it (eval mode, on the CPU), and what an engine needs to prepare it.
 
-    module: nn.Module
+    The module is the engine's to change; its tensors may be mapped from a file and are read-only.
+    """
+
+    module: fx.GraphModule
     shape: tuple[int, ...]
     """Of the input: `[batch, channels, height, width]`, or what the cut before it sends."""
     stride: tuple[int, ...]
@@ -46,6 +49,9 @@ class Engine(Protocol):
 
     def why_not(self, device: torch.device) -> str | None:
         """Why this host cannot have it (a package that is missing, say), or None. Cheap, and raises nothing."""
+
+    def remedy(self, device: torch.device) -> str:
+        """What a person does about `why_not`."""
 
     def build(self, stage: StageToBuild) -> Compute:
         """Prepare a stage so that its first batch costs what every batch costs. Raises EngineError."""

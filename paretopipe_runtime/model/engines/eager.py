@@ -16,6 +16,10 @@ class Eager:
         """Torch is always there."""
         return None
 
+    def remedy(self, _device: torch.device) -> str:
+        """Nothing can be missing."""
+        return ""
+
     def build(self, stage: StageToBuild) -> Compute:
         """The stage itself, on its device."""
         return stage.module.to(stage.device)

@@ -19,6 +19,7 @@ Where = Callable[[Mapping[str, Any], str, object], str]
 
 FLAVOURS = ("plain", "cpu", "cuda")
 CONNECTIONS = ("ssh", "local")
+ENGINES = ("eager", "fused", "onnxruntime", "compiled", "best")
 NOT_SHOWN = ("paretopipe_pipelines", "ansible_password", "ansible_ssh_pass")
 REMEDY_KNOWN_HOSTS = "check the hosts' fingerprints and write their keys there with ssh-keyscan"
 
@@ -61,6 +62,18 @@ def _directory(value: object) -> str | None:
     if len([part for part in value.split("/") if part]) < 2:
         return "must be a directory of its own, such as /opt/paretopipe"
     return None
+
+
+def _device(value: object) -> str | None:
+    fits = isinstance(value, str) and re.fullmatch(r"cpu|cuda(:\d{1,2})?", value)
+    return None if fits else "valid: cpu, cuda, cuda:1"
+
+
+def _names(value: object) -> str | None:
+    fits = isinstance(value, list) and all(
+        isinstance(name, str) and re.fullmatch(r"[a-z0-9-]+", name) for name in value
+    )
+    return None if fits else "must be a list of optional groups of pyproject.toml, such as [onnxruntime]"
 
 
 def _shared(value: object) -> str | None:
@@ -124,7 +137,9 @@ OURS: dict[str, Callable[[object], str | None]] = {
     "paretopipe_data_address": _address,
     "paretopipe_data_interface": _interface,
     "paretopipe_data_port": _port,
-    "paretopipe_device": _one_of("cpu"),
+    "paretopipe_device": _device,
+    "paretopipe_engine": _one_of(*ENGINES),
+    "paretopipe_extras": _names,
     "paretopipe_manage_system": _boolean,
     "paretopipe_pipelines": lambda _value: None,  # see `pipeline_problems`
     "paretopipe_python": _text,

@@ -1,7 +1,8 @@
 """Build the paretopipe wheel of a checkout, so that the same sources give the same bytes.
 
-Usage: build_wheel.py CHECKOUT DIRECTORY. Prints a JSON object: `wheel` (its path), `sha256`, and `requirements`, what
-a host needs beside torch, each `name==version` as constraints.txt pins it.
+Usage: build_wheel.py CHECKOUT DIRECTORY. Prints a JSON object: `wheel` (its path), `sha256`, `requirements`, what a
+host needs beside torch, and `extras`, what each optional group of pyproject.toml adds; every requirement is
+`name==version` as constraints.txt pins it.
 
 The sources are copied first: setuptools leaves a `build/` in a source tree, and takes modules from there that the
 tree has no more. SOURCE_DATE_EPOCH is what makes the archive's times equal (https://reproducible-builds.org/specs/).
@@ -44,12 +45,26 @@ def copy_sources(checkout: Path, target: Path) -> None:
 
 def requirements(pyproject: str, constraints: str) -> list[str]:
     """`name==version` for every dependency of the package but torch's, from the texts of both files."""
-    pins = dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==(\S+)", constraints))
-    names = [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in tomllib.loads(pyproject)["project"]["dependencies"]]
-    unpinned = [name for name in names if name not in pins]
+    return _pinned(tomllib.loads(pyproject)["project"]["dependencies"], constraints)
+
+
+def extras(pyproject: str, constraints: str) -> dict[str, list[str]]:
+    """Extra -> what it adds, as `requirements` has it."""
+    groups = tomllib.loads(pyproject)["project"].get("optional-dependencies", {})
+    return {name: _pinned(lines, constraints) for name, lines in groups.items()}
+
+
+def _pinned(lines: list[str], constraints: str) -> list[str]:
+    pins = {_canonical(name): pin for name, pin in re.findall(r"(?m)^([A-Za-z0-9_.-]+)==(\S+)", constraints)}
+    names = [name for line in lines if (name := re.split(r"[^A-Za-z0-9_.-]", line)[0]) not in NOT_OURS]
+    unpinned = [name for name in names if _canonical(name) not in pins]
     if unpinned:
         raise BuildError(f"constraints.txt does not pin {', '.join(unpinned)}")
-    return [f"{name}=={pins[name]}" for name in names if name not in NOT_OURS]
+    return [f"{name}=={pins[_canonical(name)]}" for name in names]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
 
 
 def setuptools_arguments() -> list[str]:
@@ -93,13 +108,14 @@ def main() -> int:
     """Build and report."""
     checkout, directory = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     try:
-        needed = requirements((checkout / "pyproject.toml").read_text(), (checkout / "constraints.txt").read_text())
+        texts = (checkout / "pyproject.toml").read_text(), (checkout / "constraints.txt").read_text()
+        needed = {"requirements": requirements(*texts), "extras": extras(*texts)}
         wheel = build(checkout, directory.resolve())
     except (BuildError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    sys.stdout.write(json.dumps({"wheel": str(wheel), "sha256": digest, "requirements": needed}) + "\n")
+    sys.stdout.write(json.dumps({"wheel": str(wheel), "sha256": digest} | needed) + "\n")
     return 0
 
 

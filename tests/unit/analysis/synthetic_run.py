@@ -1,6 +1,8 @@
 """Writes results directories as docs/formats.md has them, from declared stage times: no hosts, no clock, no chance."""
 
 import json
+import math
+import random
 from pathlib import Path
 
 AXES = {
@@ -121,4 +123,58 @@ def pipeline_records(model="mobilenet_v2", n_cuts=20, total_s=0.23, delay_s=0.00
                         **axes,
                     )
                 )
+    return out
+
+
+def stage(exec_s=0.1, serialize_s=0.001, queue_s=0.002, out_queue_s=0.003, **changes):
+    """A stage as records have it since schema 1 has engines and counters."""
+    return {
+        **{"host": "pi", "engine": "eager", "setup_s": 0.2, "exec_s": exec_s, "serialize_s": serialize_s},
+        **{"recv_s": 0.004, "queue_s": queue_s, "out_queue_s": out_queue_s, "kernel_s": None, "cpu_pct": 90.0},
+        **{"mem_pct": 18.5, "gpu_util_pct": None, "gpu_mem_pct": None, "gpu_mem_bytes": None, "gpu_power_w": None},
+        **{"rss_bytes": 8e8, "tx_bytes": 1.05 * 50 * 1204224, "rx_bytes": 1e6},
+    } | changes
+
+
+def compared_sweep(factors, by="backend", n_cuts=20, depths=(1, 2, 4), rounds=5, noise=0.01, seed=0, **axes):
+    """A two-stage sweep per value of `by`: value -> what its hop takes longer, in units of the hop; seeded noise.
+
+    Rounds are slow or fast as a whole, for all values alike, as they are on a shared machine.
+    """
+    chance = random.Random(seed)
+    drift = [math.exp(chance.gauss(0, 0.05)) for _ in range(rounds)]
+    out = []
+    for value, factor in factors.items():
+        for k in range(n_cuts + 1):
+            first = 0.23 * (k / n_cuts) ** 1.3
+            hop = (0.002 + 0.004 * (1 + (n_cuts - k) % 5)) * factor
+            execs = [first, 0.23 - first] if k < n_cuts else [0.23]
+            times = [*execs, hop] if k < n_cuts else execs
+            for depth in depths:
+                latency = max(sum(times) + 0.001, depth * max(times))
+                for round_ in range(rounds):
+                    scale = drift[round_] * math.exp(chance.gauss(0, noise))
+                    wait = max(0.0, latency - sum(times) - 0.001) * scale
+                    cpu = [100 * t / max(latency / depth, 1e-9) for t in execs]
+                    gpu = {"gpu_util_pct": 40.0, "kernel_s": 0.05} if axes.get("gpu") else {}
+                    stages = [
+                        stage(t * scale, 1e-4 * scale, wait * (n == 0), 1e-4 * scale, cpu_pct=c, host=f"pi{n + 1}")
+                        | (gpu if n else {})
+                        for n, (t, c) in enumerate(zip(execs, cpu, strict=True))
+                    ]
+                    changes = {key: axes[key] for key in axes if key != "gpu"} | {by: value}
+                    out.append(
+                        record(
+                            k,
+                            n_cuts,
+                            depth,
+                            round_,
+                            latency * scale,
+                            depth * 8 / (latency * scale),
+                            stages=stages,
+                            **changes,
+                        )
+                        | {"network_s": (latency - sum(execs)) * scale if depth == 1 else None}
+                        | ({"transport": {"name": value, "kind": value, "route": "direct"}} if by == "backend" else {})
+                    )
     return out

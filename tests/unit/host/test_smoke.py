@@ -54,6 +54,42 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot import no_such_package_here" in result.output
 
 
+REQUIRES = ["click>=8.1", 'safe_tensors>=1; extra == "fast"', 'No.Such-Thing; extra == "slow"', 'x; extra == "dev"']
+"""As metadata has it: extras are conditions."""
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke.importlib.metadata, "requires", lambda _name: REQUIRES)
+    found = {"safetensors": ["Safe-Tensors"], "_safetensors_impl": ["safe.tensors"], "click": ["click"]}
+    monkeypatch.setattr(smoke.importlib.metadata, "packages_distributions", lambda: found)
+
+
+@pytest.mark.usefixtures("metadata")
+def test_what_an_extra_adds_is_loaded() -> None:
+    assert smoke.modules_of("fast") == {"safe-tensors": ["safetensors", "_safetensors_impl"]}
+    assert smoke.check_extra("fast") == ["safetensors"]
+
+
+@pytest.mark.usefixtures("metadata")
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [("none", "has no extra 'none'; provision"), ("slow", "extra slow: no-such-thing is not installed; provision")],
+)
+def test_an_extra_that_is_not_there_is_named(extra: str, words: str) -> None:
+    result = CliRunner().invoke(smoke.main, ["--extra", extra])
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+@pytest.mark.usefixtures("metadata")
+def test_an_extra_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"no_such_module_here": ["safe-tensors"]}
+    monkeypatch.setattr(smoke.importlib.metadata, "packages_distributions", lambda: broken)
+    with pytest.raises(smoke.SmokeError, match=r"extra fast: ModuleNotFoundError: No module named 'no_such_module"):
+        smoke.check_extra("fast")
+
+
 def test_a_torch_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nkill -ILL $$\n")

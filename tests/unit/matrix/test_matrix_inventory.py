@@ -86,7 +86,9 @@ def test_group_vars_and_host_vars_files(tmp_path):
         (HEAD + PIPE + "    paretopipe_cpus: []", "must be auto or a list"),
         (HEAD + PIPE + "    paretopipe_threads: 0", "must be auto or a whole number from 1"),
         (HEAD + PIPE + "    paretopipe_data_port: 70000", "must be a port"),
-        (HEAD + PIPE + "    paretopipe_device: cuda", "'cuda' is not supported by this version; valid: cpu"),
+        (HEAD + PIPE + "    paretopipe_device: gpu", "'gpu': valid: cpu, cuda, cuda:1"),
+        (HEAD + PIPE + "    paretopipe_device: 'cuda:'", "'cuda:': valid: cpu, cuda, cuda:1"),
+        (HEAD + PIPE + "    paretopipe_engine: fusd", "'fusd' (did you mean fused?): valid: eager, fused, onnxruntime"),
         (HEAD + PIPE + '    paretopipe_python: "{{ x }}"', "templates are not evaluated"),
         (HEAD.replace("local", "docker") + PIPE, "ansible_connection: 'docker': valid: local, ssh"),
         (HEAD + PIPE + "    paretopipe_data_address: localhost", "'localhost': must be an IP address"),
@@ -119,7 +121,11 @@ def test_ssh_hosts(tmp_path):
         all:
           hosts:
             pi1: {ansible_host: 10.77.0.2, paretopipe_data_address: 10.77.1.2, paretopipe_root: /srv/pp}
-            pi2: {paretopipe_data_address: 10.77.1.3, paretopipe_data_interface: data0}
+            pi2:
+              paretopipe_data_address: 10.77.1.3
+              paretopipe_data_interface: data0
+              paretopipe_device: cuda:1
+              paretopipe_engine: onnxruntime
           vars:
             ansible_user: root
             ansible_ssh_private_key_file: "{{ inventory_dir }}/keys/{{ inventory_hostname }}"
@@ -129,6 +135,7 @@ def test_ssh_hosts(tmp_path):
             paretopipe_torch_flavour: cpu
             paretopipe_wheel_dir: "{{ playbook_dir }}/wheels"
             paretopipe_shared_packages: ""
+            paretopipe_extras: [onnxruntime]
             paretopipe_manage_system: false
             paretopipe_pipelines: {pi-to-pi: [pi1, pi2]}
         """,
@@ -141,7 +148,8 @@ def test_ssh_hosts(tmp_path):
         None,
         None,
     )
-    assert pi2.data_interface == "data0"
+    assert (pi2.data_interface, pi2.device, pi2.engine) == ("data0", "cuda:1", "onnxruntime")
+    assert (pi1.device, pi1.engine) == ("cpu", "best")
     assert pi1.ssh == SshTarget(
         "10.77.0.2",
         user="root",
@@ -214,21 +222,20 @@ def test_unknown_pipeline():
 
 def test_one_core_each_where_there_are_enough():
     placed = assign_cpus([HostVars("a"), HostVars("b", threads=2)], {4, 7, 9})
-    assert (placed["a"].cpus, placed["a"].threads, placed["a"].cpus_shared) == ((4,), 1, False)
-    assert (placed["b"].cpus, placed["b"].threads, placed["b"].cpus_shared) == ((7,), 2, False)
+    assert (placed["a"].cpus, placed["a"].threads) == ((4,), 1)
+    assert (placed["b"].cpus, placed["b"].threads) == ((7,), 2)
 
 
 def test_all_share_where_there_are_not():
     placed = assign_cpus([HostVars("a"), HostVars("b"), HostVars("c")], {0, 1})
-    assert all((p.cpus, p.threads, p.cpus_shared) == ((0, 1), 2, True) for p in placed.values())
+    assert all((p.cpus, p.threads) == ((0, 1), 2) for p in placed.values())
 
 
 def test_listed_cores_are_left_to_their_host():
     placed = assign_cpus([HostVars("a", cpus=(0,)), HostVars("b")], {0, 1})
-    assert (placed["a"].cpus, placed["b"].cpus, placed["b"].cpus_shared) == ((0,), (1,), False)
+    assert (placed["a"].cpus, placed["b"].cpus) == ((0,), (1,))
     both = assign_cpus([HostVars("a", cpus=(0, 1)), HostVars("b", cpus=(1,))], {0, 1})
-    assert both["a"].cpus_shared
-    assert both["b"].cpus_shared
+    assert (both["a"].cpus, both["b"].cpus) == ((0, 1), (1,))
     with pytest.raises(InventoryError, match=r"host a: paretopipe_cpus: no core 8 here; available: \[0, 1\]"):
         assign_cpus([HostVars("a", cpus=(0, 8))], {0, 1})
 
@@ -239,6 +246,5 @@ def test_auto_placement_holds_for_any_machine(n_hosts, available):
     assert all(p.cpus and set(p.cpus) <= available and p.threads == len(p.cpus) for p in placed)
     if len(available) >= n_hosts:
         assert len({p.cpus for p in placed}) == n_hosts
-        assert not any(p.cpus_shared for p in placed)
-    elif n_hosts > 1:
-        assert all(p.cpus_shared and set(p.cpus) == available for p in placed)
+    else:
+        assert all(set(p.cpus) == available for p in placed)

@@ -49,6 +49,7 @@ def test_entries_may_share_a_cell_and_add_depths(context, planned):
         ({"window": {"batches": 9}}, "window"),
         ({"input_encoding": "jpeg"}, "input_encoding"),
         ({"warmup_batches": 0}, "warmup"),
+        ({"streams": 2}, "streams"),
     ],
 )
 def test_conflicting_entries_are_refused_by_line(place, planned, entry, words):
@@ -72,5 +73,7 @@ def test_what_the_testbed_is_asked_for(context, planned):
     run = plan.run(asked.profiles["slow"], 2, (4,))
     assert (run.cell_id, run.round, run.depths, run.profile.name) == (plan.cell.id, 2, (4,), "slow")
     assert run.timeout_s == timeout_s(plan.expected_s((4,))) > 60
+    assert run.streams == "auto"
+    assert planned(context(splits="P1", streams=4))[0].run(asked.profiles["slow"], 1, (1,)).streams == 4
     (limited,) = planned(context(splits="P1", cell_timeout_s=7))
     assert limited.run(asked.profiles["slow"], 1, (1,)).timeout_s == 7

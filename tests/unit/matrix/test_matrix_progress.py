@@ -18,6 +18,14 @@ def test_eta_scales_by_what_was_observed():
     assert (eta.done, eta.total) == (2, 3)
 
 
+def test_eta_learns_set_up_per_kind():
+    eta = Eta({"fast1": 1.0, "fast2": 1.0, "slow1": 1.0, "slow2": 1.0, "other": 1.0}, lambda key: key[:4])
+    eta.finish("fast1", 1.0)
+    eta.finish("slow1", 9.0)
+    # What no finished item is like is scaled by all that is known: 10 s for 2 expected.
+    assert eta.remaining_s() == 1.0 + 9.0 + 5.0
+
+
 def test_plain_lines_come_every_few_seconds_and_at_the_end():
     now = [0.0]
     stream = io.StringIO()

@@ -26,6 +26,7 @@ def test_defaults():
     assert (default.models, default.splits, default.profiles) == (("mobilenet_v2",), ("all",), ("lan",))
     assert (default.batch_sizes, default.depths, default.rounds) == ((8,), (1, 2, 4), 3)
     assert (default.window.seconds, default.window.min_batches, default.window.batches) == (1.0, 5, None)
+    assert (default.backends, default.engines, default.streams) == (("socket",), ("eager",), "auto")
     assert default.pipelines == ()
     assert auto_depths(2) == (1, 2, 4)
 
@@ -35,6 +36,8 @@ def test_yaml_and_toml_mean_the_same():
         """
         models: [resnet18, alexnet]
         splits: P3, 3:9
+        backends: socket, rpc-hub
+        streams: 4
         depths: 4,1
         window: {batches: 20}
         matrix:
@@ -46,6 +49,8 @@ def test_yaml_and_toml_mean_the_same():
         """
         models = ["resnet18", "alexnet"]
         splits = "P3, 3:9"
+        backends = ["socket", "rpc-hub"]
+        streams = "4"
         depths = [4, 1]
         window = {batches = 20}
         [[matrix]]
@@ -77,8 +82,10 @@ def test_unquoted_range_is_no_sexagesimal_number():
         ("rounds: 3\ndepths: [1, 0]", ["spec.yml:2: depths: 0 is not a whole number from 1; valid: auto"]),
         ("depths: true", ["spec.yml:1: depths: True is not"]),
         ("granularity: layer", ["spec.yml:1: granularity", "'block' or 'node'", "'layer'"]),
-        ("backends: rpc", ["backend 'rpc' is not in this version; available: socket"]),
-        ("engines: [eager, fused]", ["engine 'fused' is not in this version; available: eager"]),
+        ("backends: rcp", ["unknown backend 'rcp' (did you mean rpc?); valid: socket, rpc, rpc-mpt_uv, rpc-hub"]),
+        ("engines: [eager, onnx]", ["unknown engine 'onnx'", "valid: eager, fused, onnxruntime, compiled, best"]),
+        ("streams: 0", ["spec.yml:1: streams: 0: valid: auto, or a whole number from 1 to 64"]),
+        ("streams: many", ["streams: 'many': valid: auto"]),
         ("models: ['bad name']", ["neither a torchvision name"]),
         ("models: []", ["must name at least one"]),
         ("models: [{a: 1}]", ["is not a name"]),
