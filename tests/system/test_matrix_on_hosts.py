@@ -141,7 +141,7 @@ def test_the_cost_of_a_cell_over_ssh_is_milliseconds(matrix: Matrix) -> None:
 
 
 def test_a_killed_worker_fails_its_cell_which_is_rerun_alone(matrix: Matrix) -> None:
-    process = matrix.run("--split", "3,6", "--rounds", "1", "--batches", "700")
+    process = matrix.run("--split", "3,6", "--rounds", "1", "--batches", "300")
     matrix.wait(process, lambda: (matrix.out / "run.json").exists())
     time.sleep(1.0)
     worker = matrix.run_json()["hosts"]["pi2"]["worker_pid"]

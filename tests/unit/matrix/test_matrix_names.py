@@ -6,8 +6,10 @@ from click.testing import CliRunner
 from paretopipe_matrix.choices import ENGINES, RPC_ROUTES, RPC_TRANSPORTS, is_device, rpc_backend
 from paretopipe_matrix.cli import main
 from paretopipe_matrix.cli_run import _flags
+from paretopipe_matrix.spec import MAX_STREAMS
 from paretopipe_runtime.model.engines.registry import ENGINES as BUILT
 from paretopipe_runtime.transport.backends import BACKENDS
+from paretopipe_runtime.transport.streams import MAX_STREAMS as RUNTIME_MAX_STREAMS
 
 
 def test_every_rpc_backend_is_one_route_and_one_transport():
@@ -16,8 +18,9 @@ def test_every_rpc_backend_is_one_route_and_one_transport():
     assert rpc_backend() == "rpc"
 
 
-def test_the_runtime_has_no_engine_that_cannot_be_asked_for():
-    assert set(BUILT) <= set(ENGINES) - {"best"}
+def test_what_can_be_asked_for_is_what_the_runtime_has():
+    assert set(BUILT) == set(ENGINES) - {"best"}
+    assert MAX_STREAMS == RUNTIME_MAX_STREAMS
 
 
 @pytest.mark.parametrize(
