@@ -28,7 +28,7 @@ from paretopipe_runtime.transport.endpoint import connect, listen
 from paretopipe_runtime.transport.errors import TransportError
 from paretopipe_runtime.transport.frame import StageTimes
 from paretopipe_runtime.transport.rpc_connector import RpcConnector
-from paretopipe_runtime.transport.rpc_group import RpcProcess
+from paretopipe_runtime.transport.rpc_process import RpcProcess
 
 TIMES = (StageTimes(*(0.0 for _ in StageTimes._fields)),)
 """What a batch carries from the first stage to the second."""

@@ -6,8 +6,9 @@ from typing import Literal
 
 from paretopipe_matrix.testbed import Profile
 
-DELAYED_STREAMS = 1
-"""On a path with an added delay. One connection, until more are measured to be worth it (docs/benchmarks.md)."""
+DELAYED_STREAMS = 8
+"""On a path with an added delay. Activations of up to 104 kB (8 initial windows) then cross it in one round trip also
+after an idle time; larger ones take one of the connections (`paretopipe_runtime.transport.streams`)."""
 
 
 def streams_of(asked: Literal["auto"] | int, profile: Profile, *, modelled: bool) -> int:

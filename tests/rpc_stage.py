@@ -103,7 +103,7 @@ def _main(connection: Connection, namespace: str | None, cpus: tuple[int, ...]) 
 
 class _Commands:
     def __init__(self) -> None:
-        from paretopipe_runtime.transport.rpc_group import RpcProcess
+        from paretopipe_runtime.transport.rpc_process import RpcProcess
 
         self._process = RpcProcess()
 
@@ -132,6 +132,7 @@ class _Commands:
         batches: int = 20,
         compute_s: float = 0.0,
         streams: int = 1,
+        result_elements: int | None = None,
     ) -> dict[str, Any]:
         from paretopipe_runtime.host.cell import PreparedCell
         from paretopipe_runtime.pipeline.counters import Counters
@@ -149,9 +150,13 @@ class _Commands:
         self._elements, self._depths, self._batches = elements, tuple(depths), batches
         self._count = count
 
+        # As in a model, where the last stage's result is small, if the test wants it so.
+        self._result_elements = elements if result_elements is None else result_elements
+        kept = self._result_elements if index == count - 1 else elements
+
         def add_one(tensor: Any) -> Any:
             time.sleep(compute_s)
-            return tensor + 1
+            return tensor[:kept] + 1
 
         self._cell = PreparedCell(add_one, connector, Counters())
         return {"port": connector.port, "rendezvous_port": connector.rendezvous_port, **connector.describe()}
@@ -193,7 +198,7 @@ class _Commands:
         cell.Driver = Counted  # type: ignore[misc]
         plan = MeasurePlan(self._depths, WindowPlan(self._batches, None, 1), 2, 1)
         try:
-            self._cell.drive(at, meeting, source, plan, torch.zeros(self._elements) + self._count, on_window)
+            self._cell.drive(at, meeting, source, plan, torch.zeros(self._result_elements) + self._count, on_window)
         finally:
             cell.Driver = driver_of  # type: ignore[misc]
         return self._state() | {"windows": windows, "bitwise": all(outputs), "most_in_flight": max(in_flight)}

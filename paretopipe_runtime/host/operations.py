@@ -31,6 +31,7 @@ from paretopipe_runtime.transport.connector import Connector, Peer, Place, Socke
 from paretopipe_runtime.transport.endpoint import connect, listen
 from paretopipe_runtime.transport.handshake import accept, connect_side
 from paretopipe_runtime.transport.rpc_connector import RpcConnector
+from paretopipe_runtime.transport.rpc_process import RpcProcess
 from paretopipe_runtime.transport.streams import MAX_STREAMS
 
 JsonObject = dict[str, Any]
@@ -72,7 +73,7 @@ class Operations:
         self._counters: dict[str | None, Counters] = {}
         self._cell: PreparedCell | None = None
         self._cell_params: JsonObject = {}
-        self._rpc = rpc_group.RpcProcess()
+        self._rpc = RpcProcess()
         self._abortable: Callable[[], None] | None = None
         self._lock = threading.Lock()
 

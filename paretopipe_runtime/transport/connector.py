@@ -145,7 +145,7 @@ class Ring:
         return self._together(connect_one)
 
     def _together(self, make: Callable[[int], _T]) -> list[_T]:
-        """Make all connections of a hop at once, because handshakes take round trips; if one fails, `close` ends all."""
+        """Make all connections of a hop at once: handshakes take round trips. If one fails, `close` ends the rest."""
         if self._place.streams == 1:
             return [make(0)]
         pool = ThreadPoolExecutor(self._place.streams, "handshake")

@@ -23,8 +23,9 @@ from paretopipe_runtime.transport.connector import Neighbour, Peer, Place, Ring
 from paretopipe_runtime.transport.endpoint import listen
 from paretopipe_runtime.transport.errors import TransportError
 from paretopipe_runtime.transport.rpc_channel import Call, Done, RpcReceiver, RpcSender
-from paretopipe_runtime.transport.rpc_group import CALL_S, WORKER_THREADS, GroupSpec, RpcProcess, reason
+from paretopipe_runtime.transport.rpc_group import CALL_S, WORKER_THREADS, GroupSpec, reason
 from paretopipe_runtime.transport.rpc_inbox import Inbox, Relay, deliver, hop_token, register, relay, unregister
+from paretopipe_runtime.transport.rpc_process import RpcProcess
 
 MPT_UV_LANES = 16
 """What PyTorch gives TensorPipe's `mpt_uv` channel (torch/csrc/distributed/rpc/tensorpipe_agent.cpp, kNumUvThreads)."""

@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import os
 import socket
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,9 +35,9 @@ CALL_S = 600.0
 link; a peer that is gone is noticed in seconds by the connections that the stages keep beside RPC."""
 CLOSE_S = 5.0
 DRAIN_S = 10.0
-_FAREWELL_S = 1.0
+FAREWELL_S = 1.0
 _SCHEME = "paretopipe"
-_RESTART = "the controller restarts the workers after this; rerun the cell"
+RESTART = "the controller restarts the workers after this; rerun the cell"
 
 Done = Callable[[Any, Exception | None], None]
 
@@ -49,7 +47,8 @@ def available() -> bool:
     return importlib.util.find_spec("torch.distributed.rpc") is not None and hasattr(torch._C, "_rpc_init")
 
 
-def _rpc() -> Any:
+def load_rpc() -> Any:
+    """The module. Raises TransportError (`refused`) where this torch has none."""
     if not available():
         raise TransportError(
             "refused",
@@ -75,111 +74,8 @@ class GroupSpec:
     """The data address, which must be the interface's."""
 
 
-class RpcProcess:
-    """This process's part in RPC: at most one group at a time.
-
-    RPC in a process that has seen it fail is not to be trusted: `broken` then says why, and only a new process helps.
-    """
-
-    def __init__(self) -> None:
-        self._group: _Group | None = None
-        self._interface: str | None = None
-        self.broken: str | None = None
-
-    def keep_or_end(self, spec: GroupSpec) -> str | None:
-        """The id of a living group that fits `spec`; any other is ended first. Raises TransportError (`refused`)."""
-        _rpc()
-        if self.broken is None and self._interface not in (None, spec.interface):
-            # TensorPipe looks TP_SOCKET_IFNAME up once per process.
-            self.broken = f"it used {self._interface} and cannot change to {spec.interface}"
-        self._require_sound()
-        group = self._group
-        if group is not None and group.spec == spec and not group.left:
-            group.drain(DRAIN_S)
-            return group.id
-        self.close()
-        return None
-
-    def _require_sound(self) -> None:
-        if self.broken is not None:
-            raise TransportError("refused", f"RPC in this worker is no longer usable: {self.broken}", _RESTART)
-
-    def form(
-        self,
-        spec: GroupSpec,
-        group_id: str,
-        rendezvous: Peer,
-        listener: socket.socket | None,
-        check: Callable[[], None],
-    ) -> None:
-        """Form a new group with all its members at once; rank 0 gives the rendezvous by its `listener`.
-
-        `check` is called while waiting and may raise. Raises TransportError, and is broken, if the group does not
-        come about within FORM_S.
-        """
-        rpc = _rpc()
-        self._interface = spec.interface
-        os.environ["TP_SOCKET_IFNAME"] = os.environ["GLOO_SOCKET_IFNAME"] = spec.interface
-        group = _Group(rpc, spec, group_id)
-        # RPC's own timeouts reach days here: it is left behind in its thread rather than waited for.
-        forming = _Bounded(lambda: group.form(rendezvous, listener))
-        try:
-            if not forming.wait(FORM_S, check):
-                raise TransportError("unreachable", f"no RPC group within {FORM_S:.0f} s", _RESTART)
-        except TransportError as error:
-            self.broken = f"forming a group failed ({error.message})"
-            raise
-        if forming.error is not None:
-            self.broken = f"forming a group failed ({reason(forming.error)})"
-            raise TransportError("unreachable", f"no RPC group: {reason(forming.error)}", _RESTART)
-        self._group = group
-        group.check_address()
-
-    @property
-    def group(self) -> _Group:
-        """The living group."""
-        if self._group is None:
-            raise TransportError("aborted", "the RPC group has been ended")
-        return self._group
-
-    def call(self, rank: int, function: Callable[..., Any], args: tuple[Any, ...], done: Done) -> None:
-        """Call a module-level function on a member without waiting for it.
-
-        `done(result, None)` or `done(None, error)` follows, from a thread of RPC's. Raises TransportError (`peer-lost`)
-        if the call cannot even begin.
-        """
-
-        def on_done(result: Any, error: Exception | None) -> None:
-            if error is not None:
-                self.broken = self.broken or reason(error)
-            done(result, error)
-
-        try:
-            self.group.call(rank, function, args, on_done)
-        except RuntimeError as error:
-            self.broken = self.broken or reason(error)
-            raise TransportError("peer-lost", f"RPC to stage {rank + 1} failed: {reason(error)}") from error
-
-    def close(self) -> None:
-        """End the group, if there is one, in bounded time.
-
-        Raises TransportError (`refused`) where RPC is broken, before or by this: only a new process ends it then.
-        """
-        group, self._group = self._group, None
-        if group is not None:
-            if self.broken is None and not group.left:
-                group.drain(_FAREWELL_S)
-                group.say_farewell()
-            ending = _Bounded(group.shut_down)
-            if not ending.wait(CLOSE_S):
-                self.broken = f"it did not end within {CLOSE_S:.0f} s"
-            elif ending.error is not None:
-                self.broken = f"ending it failed ({reason(ending.error)})"
-        self._require_sound()
-
-
-class _Group:
-    """A group that is, or is about to be, alive."""
+class Group:
+    """A group of RPC that this process is, or is about to be, a member of; `rpc` is torch's module."""
 
     def __init__(self, rpc: Any, spec: GroupSpec, group_id: str) -> None:
         self._rpc = rpc
@@ -239,7 +135,10 @@ class _Group:
             )
 
     def call(self, rank: int, function: Callable[..., Any], args: tuple[Any, ...], done: Done) -> None:
-        """See RpcProcess.call. Raises RuntimeError."""
+        """Call a module-level function on a member; `done(result, error)` follows from another thread.
+
+        Raises RuntimeError if the call cannot even begin.
+        """
         with self._changed:
             self._outstanding += 1
         try:
@@ -281,7 +180,7 @@ class _Group:
             if rank != self.spec.rank:
                 with contextlib.suppress(RuntimeError):  # it is gone itself
                     self.call(rank, farewell, (self.id,), lambda _result, _error: None)
-        self.drain(_FAREWELL_S)
+        self.drain(FAREWELL_S)
 
     def shut_down(self) -> None:
         """End RPC here, without waiting for the others: nothing of a cell that counts is under way any more."""
@@ -292,7 +191,7 @@ class _Group:
 
 
 # What RPC's callbacks find by name.
-_LIVE: dict[str, _Group] = {}
+_LIVE: dict[str, Group] = {}
 _OFFERED: list[tuple[Any, int, int]] = []
 
 
@@ -326,32 +225,6 @@ def _join_store(rendezvous: Peer) -> Any:
 
     limit = timedelta(seconds=FORM_S)
     return TCPStore(rendezvous.address, rendezvous.port, is_master=False, timeout=limit, wait_for_workers=False)
-
-
-class _Bounded:
-    """Runs something that may hang in a thread of its own."""
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        self.error: Exception | None = None
-        self._done = threading.Event()
-        threading.Thread(target=self._run, args=(action,), name="rpc-bounded", daemon=True).start()
-
-    def _run(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - told by whoever waits
-            self.error = error
-        finally:
-            self._done.set()
-
-    def wait(self, limit_s: float, check: Callable[[], None] = lambda: None) -> bool:
-        """Whether it ended within `limit_s`; `check` is called now and then and may raise."""
-        deadline_s = time.monotonic() + limit_s
-        while not self._done.wait(0.05):
-            check()
-            if time.monotonic() > deadline_s:
-                return False
-        return True
 
 
 def reason(error: Exception) -> str:

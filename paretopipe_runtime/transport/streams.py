@@ -3,8 +3,9 @@
 After an idle time a TCP connection starts again with its initial window of ten segments (RFC 5681, 4.1; RFC 6928):
 what does not fit waits for an acknowledgement, a round trip later. A payload that fits the initial windows of all
 connections of a hop is therefore sliced, no slice larger than one window, and leaves at once. A larger one goes
-over the first connection alone: its window is large from the batch before, while bursts of many would overrun the
-link's queue and lose more than they gain (docs/benchmarks.md has the figures).
+over the first connection alone: its window is still large from the batch before, while bursts of many would overrun
+the link's queue and lose more than they gain (at 200 ms and 5 Mbit/s, cubic, batches 0.6 s apart: 64 kB take 409 ms
+over one connection and 310 ms over five; 250 kB take 621 ms over one and 907 ms over the 16 of TensorPipe's mpt_uv).
 
 Headers always take the first connection. Both ends know the slices from the size that the header announces.
 """

@@ -15,8 +15,9 @@ from paretopipe_runtime.transport.channel import payload_header, serialize
 from paretopipe_runtime.transport.errors import TransportError
 from paretopipe_runtime.transport.frame import Header, Kind, StageTimes, encode
 from paretopipe_runtime.transport.rpc_channel import Done, RpcReceiver, RpcSender
-from paretopipe_runtime.transport.rpc_group import GroupSpec, RpcProcess
+from paretopipe_runtime.transport.rpc_group import GroupSpec
 from paretopipe_runtime.transport.rpc_inbox import Inbox, Relay, deliver, hop_token, register, relay, unregister
+from paretopipe_runtime.transport.rpc_process import RpcProcess
 
 TIMES = StageTimes(*range(len(StageTimes._fields)))
 NOTHING = torch.empty(0, dtype=torch.uint8)
