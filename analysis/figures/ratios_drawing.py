@@ -26,8 +26,8 @@ def draw_ratios(info: RatiosInfo) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    few = info.columns == 1 and max(len(panel.cuts) for panel in info.panels) * len(info.values) <= 8
     most = max(len(panel.cuts) for panel in info.panels) * len(info.values)
+    few = info.columns == 1 and most <= 8
     width_in = (
         PANEL_WIDTH_IN if few else max(2.0 * info.columns, wide_enough(most) if info.columns == 1 else FULL_WIDTH_IN)
     )

@@ -95,16 +95,16 @@ class Models:
         return answer
 
     def _describe_engine(self, params: JsonObject) -> JsonObject:
-        known = dict(self._picks)
-        picked = self._engine_for(params)
         key = _model_and_batch(params)
+        known = key in self._picks
+        picked = self._engine_for(params)
         found = self._picks[key] if self._must_try(params) else None
         return {
             "asked": params["engine"],
             "picked": picked,
             "exec_s": found and found.exec_s,
             "left_out": found and found.left_out,
-            "profiling_s": found.profiling_s if found and key not in known else 0.0,
+            "profiling_s": found.profiling_s if found and not known else 0.0,
         }
 
     def _must_try(self, params: JsonObject) -> bool:

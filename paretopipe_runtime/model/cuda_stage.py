@@ -7,7 +7,7 @@ import math
 import torch
 
 from paretopipe_runtime.model.engines.base import Compute
-from paretopipe_runtime.transport.frame import extent
+from paretopipe_runtime.transport.channel import span
 
 HELD_RESULTS = 4
 """Results that a stage over sockets holds at once (one computed, one queued, one being sent), and one to spare."""
@@ -57,12 +57,12 @@ class CudaStage:
         return output
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        span = _span(tensor)
-        if not span.is_pinned():
-            staged = _page_locked(span)
-            staged.copy_(span)
-            span = staged
-        return torch.as_strided(span.to(self._device, non_blocking=True), tensor.shape, tensor.stride())
+        flat = span(tensor)
+        if not flat.is_pinned():
+            staged = _page_locked(flat)
+            staged.copy_(flat)
+            flat = staged
+        return torch.as_strided(flat.to(self._device, non_blocking=True), tensor.shape, tensor.stride())
 
     @torch.inference_mode()
     def warm_up(self, example: torch.Tensor) -> None:
@@ -75,16 +75,10 @@ class CudaStage:
 
 
 def _to_host(result: torch.Tensor) -> torch.Tensor:
-    span = _span(result)
-    host = _page_locked(span)
-    host.copy_(span, non_blocking=True)
+    flat = span(result)
+    host = _page_locked(flat)
+    host.copy_(flat, non_blocking=True)
     return torch.as_strided(host, result.shape, result.stride())
-
-
-def _span(tensor: torch.Tensor) -> torch.Tensor:
-    """The stretch of storage that a tensor covers, `[elements]`: what the wire carries, and one plain copy."""
-    covered = extent(tuple(tensor.shape), tensor.stride())
-    return torch.as_strided(tensor, (covered,), (1,), tensor.storage_offset())
 
 
 def _page_locked(like: torch.Tensor) -> torch.Tensor:

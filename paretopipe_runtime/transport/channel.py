@@ -100,9 +100,13 @@ def serialize(tensor: torch.Tensor) -> Payload:
         raise TransportError("bad-frame", f"tensors of {tensor.dtype} cannot be sent")
     if name != "bfloat16" and tensor.is_contiguous() and tensor.numel():
         return Payload(tensor, name, tensor.numpy().data.cast("B"))
+    return Payload(tensor, name, span(tensor).view(torch.uint8).numpy().data)
+
+
+def span(tensor: torch.Tensor) -> torch.Tensor:
+    """The stretch of storage that a tensor covers, `[elements]`: what the wire carries, as a view."""
     covered = extent(tuple(tensor.shape), tensor.stride())
-    flat = torch.as_strided(tensor, (covered,), (1,), tensor.storage_offset())
-    return Payload(tensor, name, flat.view(torch.uint8).numpy().data)
+    return torch.as_strided(tensor, (covered,), (1,), tensor.storage_offset())
 
 
 def payload_header(batch_id: int, payload: Payload, stages: tuple[StageTimes, ...]) -> Header:

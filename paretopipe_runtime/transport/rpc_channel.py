@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from paretopipe_runtime.transport.channel import Batch, Payload, payload_header, serialize
+from paretopipe_runtime.transport.channel import Batch, Payload, payload_header, serialize, span
 from paretopipe_runtime.transport.errors import TransportError
-from paretopipe_runtime.transport.frame import Header, Kind, StageTimes, encode, extent
+from paretopipe_runtime.transport.frame import Header, Kind, StageTimes, encode
 from paretopipe_runtime.transport.rpc_group import reason
 from paretopipe_runtime.transport.rpc_inbox import Inbox
 
@@ -68,7 +68,7 @@ class RpcSender:
         payload = serialize(tensor)
         if tensor.untyped_storage().nbytes() == len(payload.data):
             return payload
-        return serialize(torch.as_strided(_flat(tensor).clone(), tensor.shape, tensor.stride()))
+        return serialize(torch.as_strided(span(tensor).clone(), tensor.shape, tensor.stride()))
 
     def send(
         self, batch_id: int, payload: Payload, stages: tuple[StageTimes, ...], release: Callable[[], None]
@@ -79,7 +79,7 @@ class RpcSender:
             release()
             self._settle(refusal, error)
 
-        self._send(encode(payload_header(batch_id, payload, stages)), _flat(payload.tensor), done)
+        self._send(encode(payload_header(batch_id, payload, stages)), span(payload.tensor), done)
 
     def _send(self, raw_header: bytes, flat: torch.Tensor, done: Done) -> None:
         with self._lock:
@@ -122,9 +122,3 @@ class RpcSender:
         """Send nothing more; calls under way end by themselves, unheard."""
         with self._lock:
             self._error = self._error or TransportError("aborted", "stopped while sending")
-
-
-def _flat(tensor: torch.Tensor) -> torch.Tensor:
-    """The range of storage that a tensor covers, one-dimensional."""
-    covered = extent(tuple(tensor.shape), tensor.stride())
-    return torch.as_strided(tensor, (covered,), (1,), tensor.storage_offset())
