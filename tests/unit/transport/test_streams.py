@@ -16,21 +16,26 @@ from paretopipe_runtime.transport.connector import Peer, Place, SocketConnector
 from paretopipe_runtime.transport.errors import TransportError
 from paretopipe_runtime.transport.frame import StageTimes
 from paretopipe_runtime.transport.link_model import LinkSpec
-from paretopipe_runtime.transport.streams import SLICE_BYTES, StripedReceiver, StripedSender, slices
+from paretopipe_runtime.transport.streams import SEGMENT_BYTES, SLICE_BYTES, StripedReceiver, StripedSender, slices
 
 TIMES = StageTimes(*range(len(StageTimes._fields)))
 
 
-@pytest.mark.parametrize("nbytes", [0, 1, SLICE_BYTES, SLICE_BYTES + 1, 4 * SLICE_BYTES, 4 * SLICE_BYTES + 1, 10**7])
-def test_slices_cover_a_payload_and_fit_an_initial_window_or_there_is_one(nbytes: int) -> None:
+@pytest.mark.parametrize(
+    ("nbytes", "count"),
+    [
+        *[(0, 1), (1, 1), (SEGMENT_BYTES, 1), (2 * SEGMENT_BYTES - 1, 1), (2 * SEGMENT_BYTES, 2)],
+        *[(4_000, 3), (4 * SEGMENT_BYTES, 4), (SLICE_BYTES, 4)],
+        *[(4 * SLICE_BYTES, 4), (4 * SLICE_BYTES + 1, 1), (10**7, 1)],
+    ],
+)
+def test_slices_cover_a_payload_and_leave_at_once_or_there_is_one(nbytes: int, count: int) -> None:
     parts = slices(nbytes, 4)
     assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
     assert parts[-1].stop == nbytes
-    if SLICE_BYTES < nbytes <= 4 * SLICE_BYTES:
-        assert len(parts) == -(-nbytes // SLICE_BYTES)
-        assert all(part.stop - part.start <= SLICE_BYTES for part in parts)
-    else:
-        assert len(parts) == 1
+    assert len(parts) == count
+    if count > 1:
+        assert all(SEGMENT_BYTES <= part.stop - part.start <= SLICE_BYTES for part in parts)
 
 
 @pytest.fixture
