@@ -247,9 +247,9 @@ class SimulatedTestbed:
             "invalid_reason": fault.message if fault else None,
         }
         samples = [
-            {"depth": depth, "batch_id": batch, "latency_s": latency}
+            {"depth": depth, "batch_id": batch, "counted": batch > 0, "done_s": batch * period, "latency_s": latency}
             | {f"stage{k}_exec_s": stage["exec_s"] for k, stage in enumerate(measured["stages"], start=1)}
-            for batch in range(batches)
+            for batch in range(batches + 1)
         ]
         return DepthResult(depth, measured, samples)
 

@@ -16,7 +16,7 @@ P90_MIN_SAMPLES = 64
 
 SAMPLED = (
     *("exec_s", "recv_s", "queue_s", "serialize_s", "out_queue_s", "cpu_time_s", "kernel_s"),
-    *("gpu_busy_s", "gpu_energy_j", "gpu_mem_bytes", "tx_bytes", "rx_bytes"),
+    *("gpu_busy_s", "gpu_energy_j", "gpu_mem_bytes", "tx_bytes", "rx_bytes", "sent_bytes"),
 )
 """Fields of `StageTimes` that a samples file has for every stage."""
 
@@ -144,17 +144,25 @@ def check(
 
 
 def sample_rows(window: Window) -> list[dict[str, Any]]:
-    """One row per batch of the window, for the samples file."""
+    """The completion that opened the window (not `counted`), then one row per batch of the window.
+
+    With them everything that `summarise` gives can be computed again: `done_s` and `stage{k}_clock_s` count from the
+    opening row's.
+    """
+    opened = window.opened
     rows = []
-    for completion in window.completions:
+    for completion in (opened, *window.completions):
         row: dict[str, Any] = {
             "depth": window.depth,
             "batch_id": completion.batch_id,
+            "counted": completion is not opened,
+            "done_s": completion.done_s - opened.done_s,
             "latency_s": completion.latency_s,
         }
-        for index, times in enumerate(completion.stages, start=1):
+        for index, (times, start) in enumerate(zip(completion.stages, opened.stages, strict=True), start=1):
             for name in SAMPLED:
                 row[f"stage{index}_{name}"] = _known(getattr(times, name))
+            row[f"stage{index}_clock_s"] = times.clock_s - start.clock_s
             row[f"stage{index}_rss_bytes"] = int(times.peak_rss_bytes)
         rows.append(row)
     return rows

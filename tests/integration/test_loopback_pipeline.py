@@ -30,7 +30,7 @@ def test_every_kind_of_cut_gives_the_unsplit_models_output(session: Session, des
         for result in results:
             measured = result.measured
             assert measured["output_bitwise"], (position, measured["output_max_rel_err"])
-            assert measured["window_batches"] == len(result.samples) == 8
+            assert measured["window_batches"] == sum(row["counted"] for row in result.samples) == 8
             assert measured["throughput_img_s"] > 0
         is_local = position == len(described.cuts) - 1
         assert len(results[0].measured["stages"]) == (1 if is_local else 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 
 import pytest
 
@@ -108,8 +109,23 @@ def test_a_window_ends_by_batches_or_by_seconds_with_a_least_number(
     assert plan.is_over(completed, elapsed_s) is over
 
 
-def test_one_sample_row_per_batch() -> None:
-    rows = sample_rows(steady(2, 5, 0.1, 0.2))
-    assert [row["batch_id"] for row in rows] == [1, 2, 3, 4, 5]
-    assert rows[0]["stage2_exec_s"] == EXEC_S[1]
-    assert {"depth", "latency_s", "stage1_queue_s", "stage2_rss_bytes"} <= set(rows[0])
+def test_the_samples_are_the_opening_completion_and_every_batch() -> None:
+    window = steady(2, 5, 0.1, 0.2)
+    rows = sample_rows(window)
+    assert [(row["batch_id"], row["counted"]) for row in rows] == [(0, False), *((n, True) for n in range(1, 6))]
+    assert rows[1]["stage2_exec_s"] == EXEC_S[1]
+    assert (rows[0]["done_s"], rows[0]["stage1_clock_s"]) == (0, 0)
+    assert {"depth", "latency_s", "stage1_queue_s", "stage1_sent_bytes", "stage2_rss_bytes"} <= set(rows[0])
+
+
+def test_a_record_can_be_computed_again_from_its_samples() -> None:
+    window = steady(2, 5, 0.1, 0.2)
+    measured = summarise(window, 8)
+    rows = sample_rows(window)
+    counted = rows[1:]
+    assert rows[-1]["done_s"] == pytest.approx(measured["window_s"])
+    assert len(counted) * 8 / rows[-1]["done_s"] == pytest.approx(measured["throughput_img_s"])
+    assert fmean(row["latency_s"] for row in counted) == pytest.approx(measured["latency_s"])
+    cpu_s = rows[-1]["stage1_cpu_time_s"] - rows[0]["stage1_cpu_time_s"]
+    assert 100 * cpu_s / rows[-1]["stage1_clock_s"] == pytest.approx(measured["stages"][0]["cpu_pct"])
+    assert fmean(row["stage1_sent_bytes"] for row in counted) == measured["bytes_per_batch"]
