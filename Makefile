@@ -33,7 +33,8 @@ lint: $(STAMP) ## ruff, mypy, yamllint, ansible-lint (profile production)
 
 test: lint ## Lint and run all tests (root: the system tests make hosts and install their Debian packages)
 	tests/system/packages.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto tests/unit
+	$(BIN)/python -m pytest tests/integration tests/gpu tests/system
 
 # Hosts are made by root; whoever called sudo gets their key, and all the rest is done by ssh.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)

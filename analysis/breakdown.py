@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from analysis.operating_points import operating_points, records_frame, stage_count
+from analysis.operating_points import joined_texts, operating_points, point_numbers, table_columns
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 PARTS = ("compute", "serialize", "queue", "network")
 """The parts of a latency, in the order in which they are stacked."""
@@ -22,26 +23,34 @@ _MORE_STAGE_METRICS = ("kernel_s", "gpu_power_w")
 _TEXTS = ("granularity", "graph_hash", "weight_hash")
 
 
-def breakdown(record: Mapping[str, Any]) -> dict[str, float]:
-    """The latency of a record in seconds by part; the four add up to `latency_s`.
+def derived_columns(frame: pd.DataFrame, loopback: Collection[str] = ()) -> pd.DataFrame:
+    """`DERIVED` of every row of a `Run.frame`: see `breakdown`, `cpu_s_per_img` and `interface_ratio`."""
+    import pandas as pd
+
+    parts = breakdown(frame)
+    parts[CPU_S_PER_IMG] = cpu_s_per_img(frame)
+    parts[INTERFACE_RATIO] = interface_ratio(frame, loopback)
+    return pd.DataFrame(parts, index=frame.index)
+
+
+def breakdown(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """The latency of every record of a `Run.frame` in seconds by part; the four add up to `latency_s`.
 
     compute: sum over stages of `exec_s`; serialize: of `serialize_s`; queue: of `queue_s + out_queue_s`; network: the
     rest of the latency, so the links both ways, the kernel, receiving (`recv_s` is in it, not added again) and, at
     depths above 1, waiting in socket buffers. A negative rest stays negative. A part is NaN where a stage does not
     have its duration, and then so is the rest.
     """
-    stages = record.get("stages") or []
-    compute = _total(stages, "exec_s")
-    serialize = _total(stages, "serialize_s")
-    queue = _total(stages, "queue_s") + _total(stages, "out_queue_s")
-    network = _number(record.get("latency_s")) - (compute + serialize + queue)
+    compute = _total(frame, "exec_s")
+    serialize = _total(frame, "serialize_s")
+    queue = _total(frame, "queue_s") + _total(frame, "out_queue_s")
+    network = _numbers(frame, "latency_s") - (compute + serialize + queue)
     return dict(zip(PART_COLUMNS, (compute, serialize, queue, network), strict=True))
 
 
-def cpu_s_per_img(record: Mapping[str, Any]) -> float:
+def cpu_s_per_img(frame: pd.DataFrame) -> NDArray[np.float64]:
     """CPU seconds that the stages' processes use per image: sum of `cpu_pct / 100`, divided by images per second."""
-    throughput = _number(record.get("throughput_img_s"))
-    return _total(record.get("stages") or [], "cpu_pct") / 100 / throughput if throughput > 0 else math.nan
+    return _total(frame, "cpu_pct") / 100 / _above_0(_numbers(frame, "throughput_img_s"))
 
 
 def loopback_hosts(run: Mapping[str, Any]) -> frozenset[str]:
@@ -50,85 +59,131 @@ def loopback_hosts(run: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(host for host, fact in facts if (fact.get("data_interface") or {}).get("name") == "lo")
 
 
-def interface_ratio(record: Mapping[str, Any], loopback: Collection[str] = ()) -> float:
+def interface_ratio(frame: pd.DataFrame, loopback: Collection[str] = ()) -> NDArray[np.float64]:
     """Bytes that the sending stages' data interfaces sent in the window, per byte of activations.
 
     A little above 1 where activations crossed that link: headers, acknowledgements, retransmissions and results come
     on top. Near 0 they took another way (shared memory, say). NaN where no interface's counter is known, a
     sender's host is in `loopback`, nothing is sent on, or there is one stage.
     """
-    stages = record.get("stages") or []
-    if any(stage.get("host") in loopback for stage in stages[:-1]):
-        return math.nan
-    activations = _number(record.get("bytes_per_batch")) * _number(record.get("window_batches"))
-    return _total(stages[:-1], "tx_bytes") / activations if activations > 0 else math.nan
+    import numpy as np
+
+    activations = _numbers(frame, "bytes_per_batch") * _numbers(frame, "window_batches")
+    ratio = _total(frame, "tx_bytes", senders_only=True) / _above_0(activations)
+    counts = frame["n_stages"].to_numpy()
+    for k in range(1, _stage_count(frame)) if loopback else ():
+        unproven = (counts > k) & _column(frame, f"stage{k}_host").isin(list(loopback)).to_numpy()
+        ratio = np.where(unproven, np.nan, ratio)
+    return ratio
 
 
-def compare_frame(records: Sequence[Mapping[str, Any]], loopback: Collection[str] = ()) -> pd.DataFrame:
-    """`records_frame` with `DERIVED`, more per stage (`stage1_kernel_s` ...), and what only a comparison asks for.
+def _total(frame: pd.DataFrame, metric: str, *, senders_only: bool = False) -> NDArray[np.float64]:
+    """Per record the sum over its stages, without the last one if `senders_only`; NaN where there is none."""
+    import numpy as np
 
-    That is `granularity`, `graph_hash`, `weight_hash`, `n_stages` (0 where failed), `engines` (what each stage
-    computed with, joined by `+`) and `transport` (how the activations travelled, in words). None where unknown.
-    `loopback`: see `interface_ratio`.
+    counts = frame["n_stages"].to_numpy() - (1 if senders_only else 0)
+    total = np.where(counts > 0, 0.0, np.nan)
+    for k in range(1, _stage_count(frame) + 1):
+        total += np.where(counts >= k, _numbers(frame, f"stage{k}_{metric}"), 0.0)
+    return total
+
+
+def _stage_count(frame: pd.DataFrame) -> int:
+    return int(frame["n_stages"].max()) if len(frame) else 0
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """A column, of nothing but None where the frame has none."""
+    import pandas as pd
+
+    return frame[name] if name in frame.columns else pd.Series([None] * len(frame), index=frame.index, dtype=object)
+
+
+def _numbers(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    import numpy as np
+
+    return _column(frame, name).to_numpy(dtype=np.float64)
+
+
+def _above_0(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.where(values > 0, values, np.nan)
+
+
+def compare_frame(frame: pd.DataFrame, loopback: Collection[str] = ()) -> pd.DataFrame:
+    """What a comparison asks of a `Run.frame`: `table_columns`, `n_cuts`, `state`, `failure`, `DERIVED` and more.
+
+    That is `granularity`, `graph_hash`, `weight_hash`, `n_stages`, `engines` (what each stage computed with, joined by
+    `+`), `transport` (how the activations travelled, in words) and more per stage (`stage1_kernel_s` ...). None where
+    unknown. `loopback`: see `interface_ratio`.
     """
     import pandas as pd
 
-    frame = records_frame(records)
-    n_stages = stage_count(records)
-    extra = []
-    for record in records:
-        stages = record.get("stages") or []
-        row: dict[str, Any] = {key: record.get(key) for key in _TEXTS}
-        row |= {**breakdown(record), CPU_S_PER_IMG: cpu_s_per_img(record)}
-        row[INTERFACE_RATIO] = interface_ratio(record, loopback)
-        row |= {"n_stages": len(stages), "engines": _engines(stages), "transport": transport_words(record)}
-        for k in range(1, n_stages + 1):
-            stage = stages[k - 1] if k <= len(stages) else {}
-            row |= {f"stage{k}_{metric}": _number(stage.get(metric)) for metric in _MORE_STAGE_METRICS}
-        extra.append(row)
-    return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1)
+    n_stages = _stage_count(frame)
+    texts = {name: _column(frame, name) for name in _TEXTS}
+    made = {"n_stages": frame["n_stages"], "engines": _engines(frame), "transport": _transports(frame)}
+    names = [f"stage{k}_{metric}" for k in range(1, n_stages + 1) for metric in _MORE_STAGE_METRICS]
+    stages = {name: _numbers(frame, name) for name in names}
+    kept = frame[[*table_columns(n_stages), "n_cuts", "state", "failure"]]
+    more = pd.DataFrame(made | stages, index=frame.index)
+    return pd.concat([kept, pd.DataFrame(texts, index=frame.index), derived_columns(frame, loopback), more], axis=1)
 
 
 def compare_points(frame: pd.DataFrame) -> pd.DataFrame:
     """The operating points of a `compare_frame`: with `DERIVED`, `n_stages`, `granularity`, `engines`, `transport`."""
-    extra = [column for column in frame.columns if column in DERIVED or column.startswith("stage")]
-    points = operating_points(frame, extra)
-    groups = [group for _, group in frame.groupby(["cell", "depth"], sort=False)]
+    import numpy as np
+
+    stages = [str(column) for column in frame.columns if column.startswith("stage")]
+    points = operating_points(frame, [*stages, *DERIVED])
+    numbers, _ = point_numbers(frame)
+    # What the valid rounds of a point say; all of them where none is valid.
+    asked = (frame["state"] == "valid").to_numpy() | (points["rounds"].to_numpy() == 0)[numbers]
     place = list(points.columns).index("placement") + 1
     for column in ("transport", "engines", "granularity"):
-        points.insert(place, column, [_texts(group, column) for group in groups])
-    points.insert(place, "n_stages", [int(group["n_stages"].max()) for group in groups])
+        texts = joined_texts(frame[column].to_numpy()[asked], numbers[asked], len(points), " | ")
+        points.insert(place, column, texts)
+    most = np.zeros(len(points), dtype=np.int64)
+    np.maximum.at(most, numbers, frame["n_stages"].to_numpy())
+    points.insert(place, "n_stages", most)
     return points
 
 
-def _texts(group: pd.DataFrame, column: str) -> str:
-    """What the rounds of a point say, each once; of the valid ones where there are any."""
-    valid = group[group["state"] == "valid"]
-    texts = (valid if len(valid) else group)[column]
-    return " | ".join(dict.fromkeys(text for text in texts if isinstance(text, str)))
+def _transports(frame: pd.DataFrame) -> pd.Series[Any]:
+    import pandas as pd
+
+    names = ("kind", "route", "transports", "channels", "streams")
+    columns = (_column(frame, f"transport_{name}") for name in names)
+    known: dict[tuple[Any, ...], str | None] = {}
+    words = []
+    for *row_texts, streams in zip(*columns, strict=True):
+        row = (*row_texts, streams if streams and streams > 0 else None)
+        if row not in known:
+            known[row] = transport_words(*row)
+        words.append(known[row])
+    return pd.Series(words, index=frame.index, dtype=object)
 
 
-def transport_words(record: Mapping[str, Any]) -> str | None:
-    """`direct, transports uv, channels basic`: a record's `transport` without its name; None where nothing crossed."""
-    transport = record.get("transport")
-    if not transport:
-        return None
-    parts = [str(transport[key]) for key in ("kind", "route") if transport.get(key)]
-    lists = (key for key in ("transports", "channels") if transport.get(key))
-    parts += [f"{key} {'+'.join(map(str, transport[key]))}" for key in lists]
-    if transport.get("streams"):
-        parts.append(f"{transport['streams']} TCP connection{'s' if transport['streams'] > 1 else ''} per hop")
+def transport_words(
+    kind: str | None, route: str | None, transports: str | None, channels: str | None, streams: float | None
+) -> str | None:
+    """`direct, transports uv, channels basic`: a record's `transport` without its name; None where nothing crossed.
+
+    Several transports or channels are joined by `+`; `streams` is None where it is not known.
+    """
+    parts = [part for part in (kind, route) if part]
+    parts += [f"{name} {value}" for name, value in (("transports", transports), ("channels", channels)) if value]
+    if streams:
+        parts.append(f"{streams:g} TCP connection{'s' if streams > 1 else ''} per hop")
     return ", ".join(parts) or None
 
 
-def _engines(stages: Sequence[Mapping[str, Any]]) -> str | None:
-    names = [stage.get("engine") for stage in stages]
-    return "+".join(map(str, names)) if names and all(names) else None
+def _engines(frame: pd.DataFrame) -> pd.Series[Any]:
+    """What each stage of a record computed with, joined by `+`; None where a stage does not say."""
+    import pandas as pd
 
-
-def _total(stages: Sequence[Mapping[str, Any]], key: str) -> float:
-    return math.fsum(_number(stage.get(key)) for stage in stages) if stages else math.nan
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    columns = [_column(frame, f"stage{k}_engine") for k in range(1, _stage_count(frame) + 1)]
+    rows = zip(*columns, strict=True) if columns else [()] * len(frame)
+    counted = zip(rows, frame["n_stages"], strict=True)
+    words = ["+".join(map(str, row[:n])) if n and all(row[:n]) else None for row, n in counted]
+    return pd.Series(words, index=frame.index, dtype=object)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from analysis.comparison import COMPARED
-from analysis.operating_points import CHOICES
 
 _EXAMPLE = """\b
 Example:
@@ -25,7 +26,31 @@ _DIRECTORY = click.argument(
 )
 
 
-@click.group(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
+_ELSEWHERE = {
+    "check": "analysis.check_command",
+    "diff": "analysis.diff_command",
+    "frontier": "analysis.frontier_command",
+    "import": "analysis.import_command",
+    "pack": "analysis.pack_command",
+    "paper": "analysis.paper_command",
+    "recommend": "analysis.recommend_command",
+    "report": "analysis.report_command",
+}
+"""Name -> module whose `command` it is; read when it is asked for."""
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            command: click.Command = import_module(_ELSEWHERE[cmd_name]).command
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Group, epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="paretopipe", prog_name="pp-analyze")
 def main() -> None:
     """Tables, latency-throughput frontiers and comparisons of what pp-matrix measured.
@@ -33,6 +58,8 @@ def main() -> None:
     DIR is a results directory; by default the newest run under results/.
     Exit status: 0, 1 if the run holds no valid point, 2 for bad usage or input.
     """
+    # Reading makes many objects and no cycles: looking for those less often saves a tenth of every command's time.
+    gc.set_threshold(50_000, 20, 50)
 
 
 @main.command()
@@ -48,64 +75,6 @@ def table(directory: Path | None, format_: str) -> None:
     from analysis.commands import print_table
 
     print_table(directory, format_)
-
-
-@main.command()
-@_DIRECTORY
-@click.option(
-    "--by",
-    type=click.Choice(["profile", *CHOICES]),
-    help="One front per model, profile and value of this.  [default: profile]",
-)
-@click.option("--format", "format_", type=click.Choice(["csv", "md"]), default="md", show_default=True)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where files go.")
-@click.option(
-    "--from-csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Any table instead of a run."
-)
-@click.option("--minimize", metavar="COL", multiple=True, help="With --from-csv: less of this column is better.")
-@click.option("--maximize", metavar="COL", multiple=True, help="With --from-csv: more of this column is better.")
-@click.option("--label", metavar="COL", help="With --from-csv: the column that names points in the picture.")
-@click.option("--group", metavar="COL", help="With --from-csv: one front per value of this column.")
-def frontier(
-    directory: Path | None,
-    by: str | None,
-    format_: str,
-    out: Path | None,
-    csv_file: Path | None,
-    minimize: tuple[str, ...],
-    maximize: tuple[str, ...],
-    label: str | None,
-    group: str | None,
-) -> None:
-    """Print and draw the points that no other beats.
-
-    Less latency and more throughput are better; a point is a cell at a depth, the mean over its valid rounds. All
-    splits and depths compete, the baselines (all local, all remote) among them. Different profiles never do: the
-    network is a condition, not a choice. Pictures (png, svg) and a csv of all points go to DIR/figures.
-
-    With --from-csv the front of any table, for two objectives or more (a picture for exactly two), all columns
-    kept; files are named FILE-frontier.* and go to the current directory:
-
-    \b
-      pp-analyze frontier --from-csv points.csv --minimize energy_j \\
-          --maximize accuracy_pct --label network
-    """
-    if csv_file is None:
-        given = {"--minimize": minimize, "--maximize": maximize, "--label": label, "--group": group}
-        for option, value in given.items():
-            if value:
-                raise click.UsageError(f"{option} needs --from-csv FILE; a run is grouped with --by")
-        from analysis.commands import print_frontier
-
-        print_frontier(directory, by or "profile", format_, out)
-        return
-    if directory is not None:
-        raise click.UsageError(f"both DIR ({directory}) and --from-csv ({csv_file}) given; name one of them")
-    if by is not None:
-        raise click.UsageError("--by is for a run; with --from-csv use --group COL")
-    from analysis.commands import print_own_frontier
-
-    print_own_frontier(csv_file, minimize, maximize, label, group, format_, out)
 
 
 class _Depths(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.2, not before

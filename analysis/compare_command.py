@@ -31,17 +31,18 @@ from analysis.comparison import (
 from analysis.output import (
     InputError,
     free_stem,
-    load,
     no_valid_point,
+    open_run,
     origin,
     print_columns,
     remark,
     save_figure,
+    save_frame,
     save_table,
     slug,
 )
 from analysis.overall import Overall, overall
-from analysis.tables import frame_rows, write_csv
+from analysis.tables import write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,13 +57,14 @@ def print_comparison(
     out: Path | None,
 ) -> None:
     """`pp-analyze compare`. Raises ClickException: InputError where there is nothing to pair."""
-    data = load(directory)
-    frame = compare_frame(data.records, loopback_hosts(data.run))
+    data = open_run(directory)
+    frame = compare_frame(data.frame, loopback_hosts(data.run))
+    frame = _at_known_depths(frame, data.directory)
     if depths:
         frame = frame[frame["depth"].isin(list(depths))]
         if frame.empty:
-            measured = sorted({record["depth"] for record in data.records})
-            raise InputError(f"{data.directory}: no such depth; measured: {', '.join(map(str, measured))}")
+            measured = ", ".join(map(str, sorted(data.frame["depth"].dropna().unique())))
+            raise InputError(f"{data.directory}: no such depth; measured: {measured}")
     try:
         by = pick_axis(frame, by)
         values = ordered_values(frame, data.run, by)
@@ -79,16 +81,26 @@ def print_comparison(
     lines = overall(comparison)
     everything = with_ratios(points, comparison)
     if format_ == "csv":
-        write_csv(frame_rows(everything), list(everything.columns), sys.stdout)
+        write_frame(everything, sys.stdout)
         _remark_all(overall_remarks(lines, comparison))
     else:
         _print_tables(points, comparison, lines)
     sys.stdout.flush()
     _remark_all([*term_remarks(comparison, points), *point_remarks(points, by)])
     folder = out or data.directory / "figures"
-    save_table(folder / f"compare-{by}", frame_rows(everything), list(everything.columns))
+    save_frame(folder / f"compare-{by}", everything)
     save_table(folder / f"compare-{by}-overall", overall_rows(lines, comparison.baseline), list(OVERALL_COLUMNS))
     _draw(everything, comparison, folder, origin(data))
+
+
+def _at_known_depths(frame: pd.DataFrame, directory: Path) -> pd.DataFrame:
+    """Without records whose depth an import could not tell: at different depths nothing else is comparable."""
+    known = frame[frame["depth"].notna()]
+    if known.empty:
+        raise InputError(f"{directory}: the depth of no record is known; points at different depths are no pair")
+    if len(known) < len(frame):
+        remark(f"{len(frame) - len(known)} of {len(frame)} records left out: their depth is not known")
+    return known
 
 
 def _remark_all(texts: Iterable[str]) -> None:

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
-
-OBJECTIVES = ("latency_s", "throughput_img_s")
-MAXIMISE = (False, True)
 
 
 def nondominated(values: NDArray[np.float64], maximise: Sequence[bool]) -> NDArray[np.bool_]:
@@ -31,21 +27,6 @@ def nondominated(values: NDArray[np.float64], maximise: Sequence[bool]) -> NDArr
     if finite.size:
         front[finite] = moocore.is_nondominated(values[finite], maximise=list(maximise), keep_weakly=True)
     return front
-
-
-def mark_frontier(points: pd.DataFrame, by: str) -> pd.DataFrame:
-    """`points` with a column `on_frontier`: the front per model, profile and value of `by`, of the mean values.
-
-    Profiles are never mixed in one front, whatever `by` is: the network is a condition, not a choice.
-    Points without a valid round are on no front.
-    """
-    keys = frontier_keys(by)
-    marked = points.copy()
-    marked.insert(list(marked.columns).index("note") + 1, "on_frontier", False)
-    for _, group in points.groupby(keys, sort=False):
-        values = group[list(OBJECTIVES)].to_numpy(dtype=float)
-        marked.loc[group.index, "on_frontier"] = nondominated(values, MAXIMISE)
-    return marked
 
 
 def frontier_keys(by: str) -> list[str]:

@@ -77,13 +77,16 @@ def markdown(columns: Sequence[Column]) -> str:
         replace(c, header=_escape_pipe(c.header), cells=tuple(_escape_pipe(cell) for cell in c.cells)) for c in columns
     ]
 
+    widths = [c.width for c in escaped]
+    pads = [str.rjust if c.right else str.ljust for c in escaped]
+
     def line(texts: Sequence[str]) -> str:
-        padded = [
-            text.rjust(c.width) if c.right else text.ljust(c.width) for text, c in zip(texts, escaped, strict=True)
-        ]
+        padded = [pad(text, width) for pad, text, width in zip(pads, texts, widths, strict=True)]
         return "| " + " | ".join(padded) + " |\n"
 
-    rule = "|" + "|".join("-" * (c.width + 1) + (":" if c.right else "-") for c in escaped) + "|\n"
+    rule = (
+        "|" + "|".join("-" * (w + 1) + (":" if c.right else "-") for w, c in zip(widths, escaped, strict=True)) + "|\n"
+    )
     rows = zip(*(c.cells for c in escaped), strict=True)
     return line([c.header for c in escaped]) + rule + "".join(line(row) for row in rows)
 

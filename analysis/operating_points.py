@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.statistics import t_interval
+from analysis.statistics import t_intervals
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
-
-JsonObject = dict[str, Any]
+    from numpy.typing import NDArray
 
 AXES = (
     *("cell", "model", "split", "split_index", "split_name", "backend", "engine", "pipeline"),
@@ -21,19 +20,15 @@ AXES = (
 CHOICES = ("backend", "engine", "pipeline", "batch_size")
 """Axes that somebody picks; the profile is not one of them: it is what the network imposes."""
 STAGE_METRICS = ("exec_s", "cpu_pct", "mem_pct", "gpu_util_pct", "gpu_mem_pct")
-LOW, HIGH = "_ci95_low", "_ci95_high"
-"""Suffixes of the ends of a metric's 95 % t-interval in a frame of operating points."""
-
-_MEASURED = (
+MEASURED = (
     *("latency_s", "latency_p50_s", "latency_p90_s", "throughput_img_s", "network_s", "bytes_per_batch"),
     *("rtt_s", "bandwidth_bit_s"),
 )
+LOW, HIGH = "_ci95_low", "_ci95_high"
+"""Suffixes of the ends of a metric's 95 % t-interval in a frame of operating points."""
+
 _NOT_AVERAGED = ("latency_p50_s", "latency_p90_s")
-
-
-def stage_count(records: Iterable[Mapping[str, Any]]) -> int:
-    """The largest number of stages of any record; 0 if none was measured."""
-    return max((len(record.get("stages") or []) for record in records), default=0)
+_STAGE_METRIC = re.compile(rf"stage\d+_({'|'.join(STAGE_METRICS)})")
 
 
 def stage_columns(n_stages: int) -> list[str]:
@@ -43,106 +38,95 @@ def stage_columns(n_stages: int) -> list[str]:
 
 def table_columns(n_stages: int) -> list[str]:
     """The columns of `pp-analyze table --format csv`, in order."""
-    return [*AXES, "round", "status", "valid", "invalid_reason", *_MEASURED, *stage_columns(n_stages)]
-
-
-def flat_record(record: Mapping[str, Any], n_stages: int) -> JsonObject:
-    """One record as one row of `table_columns(n_stages)`; what was not measured is None."""
-    row = {column: record.get(column) for column in table_columns(0)}
-    stages = record.get("stages") or []
-    for k in range(1, n_stages + 1):
-        stage = stages[k - 1] if k <= len(stages) else {}
-        row |= {f"stage{k}_{metric}": stage.get(metric) for metric in STAGE_METRICS}
-    return row
-
-
-def records_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per record: `table_columns`, then `n_cuts`, `state` and `failure`.
-
-    `state` is `valid`, `invalid` or `failed`; a record that calls itself valid without a latency or a throughput
-    is `invalid`. `failure` is the error as `kind on host: message`, or None. Measurements are floats, NaN where
-    null.
-    """
-    import pandas as pd
-
-    n_stages = stage_count(records)
-    extra = ["n_cuts", "state", "failure"]
-    rows = []
-    for record in records:
-        row = flat_record(record, n_stages)
-        state, reason = _judge(record)
-        row |= {"n_cuts": record.get("n_cuts"), "state": state, "failure": _failure(record), "invalid_reason": reason}
-        rows.append(row)
-    frame = pd.DataFrame(rows, columns=[*table_columns(n_stages), *extra], dtype=object)
-    numeric = [*_MEASURED, *stage_columns(n_stages)]
-    frame[numeric] = frame[numeric].astype(float)
-    return frame
-
-
-def _judge(record: Mapping[str, Any]) -> tuple[str, str | None]:
-    if record["status"] != "ok":
-        return "failed", None
-    if not record["valid"]:
-        return "invalid", record.get("invalid_reason") or "no reason recorded"
-    if record.get("latency_s") is None or record.get("throughput_img_s") is None:
-        return "invalid", "the record has no latency or no throughput"
-    return "valid", None
-
-
-def _failure(record: Mapping[str, Any]) -> str | None:
-    if record["status"] == "ok":
-        return None
-    error = record.get("error") or {}
-    where = f" on {error['host']}" if error.get("host") else ""
-    return f"{error.get('kind', 'unknown')}{where}: {error.get('message', 'no error recorded')}"
+    return [*AXES, "round", "status", "valid", "invalid_reason", *MEASURED, *stage_columns(n_stages)]
 
 
 def operating_points(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per (cell, depth) of a `records_frame`, averaged over its valid rounds only.
+    """One row per (cell, depth) of a `Run.frame`, averaged over its valid rounds only.
 
-    `extra` are columns of `frame`, numbers, that are averaged too.
+    `extra` are columns of `frame`, numbers, that are averaged too. An unknown depth (None) is a depth of its own.
 
     Columns: the axes, `n_cuts`, `placement` (`all remote`, `all local` or empty), `rounds` (valid ones),
     `rounds_invalid`, `rounds_failed`, `note` (what is left out of the averages and why), then for every metric its
     mean and the ends of its 95 % t-interval over rounds (`latency_s, latency_s_ci95_low, latency_s_ci95_high`;
-    the ends are NaN with one round). A point without a valid round is a row of NaN with its note.
+    the ends are NaN with one round). A point without a valid round is a row of NaN with its note. `depth`, `n_cuts`
+    and `batch_size` are whole numbers, or objects where one is None.
     """
+    import numpy as np
     import pandas as pd
 
-    metrics = [c for c in frame.columns if c.startswith("stage") or (c in _MEASURED and c not in _NOT_AVERAGED)]
-    metrics += [column for column in extra if column not in metrics]
-    columns = [*AXES, "n_cuts", "placement", "rounds", "rounds_invalid", "rounds_failed", "note"]
-    columns += [name for metric in metrics for name in (metric, metric + LOW, metric + HIGH)]
-    rows = [_point(group, metrics) for _, group in frame.groupby(["cell", "depth"], sort=False)]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _point(group: pd.DataFrame, metrics: Sequence[str]) -> JsonObject:
-    first = group.iloc[0]
-    row: JsonObject = {axis: first[axis] for axis in AXES}
+    numbers, firsts = point_numbers(frame)
+    size = len(firsts)
+    columns: dict[str, Any] = {axis: _whole(frame[axis].to_numpy()[firsts]) for axis in AXES}
     # Who enforced the profile is no part of a cell: a run resumed elsewhere may have two.
-    row["shaper"] = "+".join(dict.fromkeys(str(shaper) for shaper in group["shaper"] if shaper is not None))
-    row["n_cuts"] = first["n_cuts"]
-    row["placement"] = placement(str(first["split_index"]), first["n_cuts"])
-    states = Counter(group["state"])
-    row["rounds"] = states["valid"]
-    row["rounds_invalid"] = states["invalid"]
-    row["rounds_failed"] = states["failed"]
-    row["note"] = _note(group, states)
-    valid = group[group["state"] == "valid"]
-    for metric in metrics:
-        interval = t_interval([value for value in valid[metric].tolist() if not math.isnan(value)])
-        row |= {metric: interval.mean, metric + LOW: interval.low, metric + HIGH: interval.high}
-    return row
+    columns["shaper"] = joined_texts(frame["shaper"], numbers, size, "+")
+    columns["n_cuts"] = _whole(frame["n_cuts"].to_numpy()[firsts])
+    ends = zip(columns["split_index"], columns["n_cuts"], strict=True)
+    columns["placement"] = _objects([placement(str(cut), n_cuts) for cut, n_cuts in ends])
+    states = frame["state"].to_numpy()
+    for name, state in (("rounds", "valid"), ("rounds_invalid", "invalid"), ("rounds_failed", "failed")):
+        columns[name] = np.bincount(numbers[states == state], minlength=size)
+    columns["note"] = _objects(_notes(frame, numbers, np.bincount(numbers, minlength=size)))
+    valid = states == "valid"
+    for metric in dict.fromkeys([*(name for name in frame.columns if _is_averaged(str(name))), *extra]):
+        values = frame[metric].to_numpy(dtype=np.float64)
+        interval = t_intervals(values[valid], numbers[valid], size)
+        columns[metric] = interval.mean
+        columns[metric + LOW] = interval.mean - interval.half_width
+        columns[metric + HIGH] = interval.mean + interval.half_width
+    return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
 
-def _note(group: pd.DataFrame, states: Mapping[str, int]) -> str:
-    parts = []
+def point_numbers(frame: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number (from 0) of each row's operating point, by first occurrence, and every point's first row."""
+    import numpy as np
+    import pandas as pd
+
+    cells, _ = pd.factorize(frame["cell"], use_na_sentinel=False)
+    depths, known = pd.factorize(frame["depth"], use_na_sentinel=False)
+    numbers, _ = pd.factorize(cells.astype(np.int64) * max(len(known), 1) + depths)
+    _, firsts = np.unique(numbers, return_index=True)
+    return numbers.astype(np.int64), firsts.astype(np.int64)
+
+
+def joined_texts(texts: Iterable[object], numbers: NDArray[np.int64], size: int, separator: str) -> NDArray[np.object_]:
+    """Per operating point the texts of its rows, each once, in order; what is no text is left out."""
+    found = _objects([""] * size)
+    for number, text in dict.fromkeys(zip(numbers.tolist(), texts, strict=True)):
+        if isinstance(text, str):
+            found[number] = f"{found[number]}{separator}{text}" if found[number] else text
+    return found
+
+
+def _is_averaged(name: str) -> bool:
+    return (name in MEASURED and name not in _NOT_AVERAGED) or _STAGE_METRIC.fullmatch(name) is not None
+
+
+def _objects(values: Sequence[object]) -> NDArray[np.object_]:
+    import numpy as np
+
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found
+
+
+def _whole(values: NDArray[Any]) -> NDArray[Any]:
+    """As whole numbers where all are; otherwise as they are."""
+    return values.astype("int64") if set(map(type, values)) == {int} else values
+
+
+def _notes(frame: pd.DataFrame, numbers: NDArray[np.int64], totals: NDArray[np.int64]) -> list[str]:
+    states = frame["state"].to_numpy()
+    parts: list[list[str]] = [[] for _ in totals]
     for state, column in (("invalid", "invalid_reason"), ("failed", "failure")):
-        if states.get(state):
-            reasons = dict.fromkeys(group.loc[group["state"] == state, column])
-            parts.append(f"{states[state]} of {len(group)} rounds {state}: {' | '.join(map(str, reasons))}")
-    return "; ".join(parts)
+        here = states == state
+        reasons: dict[int, list[str]] = {}
+        for number, reason in zip(numbers[here].tolist(), frame[column].to_numpy()[here], strict=True):
+            reasons.setdefault(number, []).append(str(reason))
+        for number, told in reasons.items():
+            words = " | ".join(dict.fromkeys(told))
+            parts[number].append(f"{len(told)} of {totals[number]} rounds {state}: {words}")
+    return ["; ".join(told) for told in parts]
 
 
 def placement(split_index: str, n_cuts: int | None) -> str:

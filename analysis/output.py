@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from analysis.markup import Column, fit, latex, markdown
-from analysis.tables import LINE_WIDTH, write_csv
-from paretopipe_runtime.results import ResultsError, RunData, load_run, newest_run
+from analysis.tables import LINE_WIDTH, write_csv, write_frame
+from paretopipe_runtime.results import ResultsError, newest_run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
+
+    from analysis.run import Run
 
 
 class InputError(click.ClickException):
@@ -24,41 +27,51 @@ class InputError(click.ClickException):
     exit_code = 2
 
 
-def load(directory: Path | None) -> RunData:
+def open_run(directory: Path | None) -> Run:
     """The run in `directory`, by default the newest one; what a reader must know of its origin goes to stderr.
 
     Raises InputError where it cannot be read, ClickException (exit status 1) where no round is finished.
     """
-    try:
-        data = load_run(directory if directory is not None else newest_run())
-    except ResultsError as error:
-        raise InputError(str(error)) from error
-    except OSError as error:
-        raise InputError(f"{error.filename or directory}: {error.strerror}") from error
-    except KeyError as error:
-        raise InputError(f"{directory}: a line of records.jsonl or probes.jsonl has no {error}") from error
+    from analysis.run import read_run
+
+    with reading(directory):
+        data = read_run(directory if directory is not None else newest_run())
     if directory is None:
         remark(f"reading {data.directory}")
     for note in origin(data):
         remark(note)
-    if not data.records:
+    if data.frame.empty:
         raise click.ClickException(f"{data.directory}: no round is finished yet; nothing to show")
     return data
 
 
-def origin(data: RunData) -> list[str]:
+@contextmanager
+def reading(directory: Path | None) -> Iterator[None]:
+    """While a run is read: what is wrong with it becomes an InputError."""
+    try:
+        yield
+    except ResultsError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"{error.filename or directory}: {error.strerror or error}") from error
+
+
+def origin(data: Run) -> list[str]:
     """What a reader of the numbers must know about where they are from."""
-    return (
-        ["Simulated testbed: declared times, nothing was measured."] if data.run.get("testbed") == "simulated" else []
-    )
+    notes = {
+        "simulated": "Simulated testbed: declared times, nothing was measured.",
+        "imported": "Imported: not measured by ParetoPipe.",
+    }
+    note = notes.get(str(data.run.get("testbed")))
+    return [note] if note else []
 
 
-def no_valid_point(data: RunData) -> NoReturn:
+def no_valid_point(data: Run) -> NoReturn:
     """End with exit status 1: there is nothing to average. Raises ClickException."""
-    failed = sum(record["status"] != "ok" for record in data.records)
+    states = data.frame["state"]
     raise click.ClickException(
-        f"{data.directory}: no valid point: {failed} records failed, {len(data.records) - failed} are invalid; "
-        f"see pp-matrix list {data.directory}"
+        f"{data.directory}: no valid point: {(states == 'failed').sum()} records failed, "
+        f"{(states == 'invalid').sum()} are invalid; see pp-matrix list {data.directory}"
     )
 
 
@@ -75,11 +88,23 @@ def print_columns(columns: Sequence[Column], format_: str) -> None:
 
 def save_table(stem: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write `stem`.csv and tell its path. Raises InputError."""
+    with _csv_file(stem) as file:
+        write_csv(rows, columns, file)
+
+
+def save_frame(stem: Path, frame: pd.DataFrame) -> None:
+    """`save_table` of a whole frame, its index left out."""
+    with _csv_file(stem) as file:
+        write_frame(frame, file)
+
+
+@contextmanager
+def _csv_file(stem: Path) -> Iterator[IO[str]]:
     path = stem.with_name(stem.name + ".csv")
     with _writing(stem):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
-            write_csv(rows, columns, file)
+            yield file
     remark(str(path))
 
 

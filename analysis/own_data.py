@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.frontier import nondominated
+from analysis.indicators import default_reference, dominance_ranks, hypervolume, knee_points, utopia_distances
+from analysis.objectives import Objective, directions, suggestion
 
 ON_FRONTIER = "on_frontier"
+MARKS = (ON_FRONTIER, "dominance_rank", "utopia_distance", "knee")
+"""The columns that are added; those of a file that has them already are not kept."""
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
 
 
@@ -20,20 +23,13 @@ class OwnDataError(Exception):
 
 
 @dataclass(frozen=True)
-class Objective:
-    """A column, and which way is better."""
-
-    column: str
-    maximise: bool
-
-
-@dataclass(frozen=True)
 class OwnData:
     """The usable rows of a file."""
 
     columns: list[str]
+    """Those that are kept."""
     rows: list[dict[str, str]]
-    """The cells as they stand in the file."""
+    """The cells of all columns as they stand in the file."""
     values: list[tuple[float, ...]]
     """Per row the finite value of every objective."""
     dropped: int
@@ -49,8 +45,8 @@ def read_own_data(path: Path, objectives: Sequence[Objective], others: Sequence[
     header, lines = _lines(path)
     for column in (*(objective.column for objective in objectives), *others):
         if column not in header:
-            raise OwnDataError(f"{path}: no column {column!r}; {_suggestion(column, header)}")
-    columns = [column for column in header if column != ON_FRONTIER]
+            raise OwnDataError(f"{path}: no column {column!r}; {suggestion(column, header)}")
+    columns = [column for column in header if column not in MARKS]
     rows, values, dropped = [], [], 0
     for number, cells in lines:
         if len(cells) != len(header):
@@ -58,7 +54,7 @@ def read_own_data(path: Path, objectives: Sequence[Objective], others: Sequence[
         row = dict(zip(header, cells, strict=True))
         numbers = tuple(_number(path, number, o.column, row[o.column]) for o in objectives)
         if all(map(math.isfinite, numbers)):
-            rows.append({column: row[column] for column in columns})
+            rows.append(row)
             values.append(numbers)
         else:
             dropped += 1
@@ -86,12 +82,6 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, lines[1:]
 
 
-def _suggestion(column: str, header: Sequence[str]) -> str:
-    folded = {name.casefold(): name for name in header}
-    close = [folded[name] for name in difflib.get_close_matches(column.casefold(), folded, n=3, cutoff=0.5)]
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"the columns are {', '.join(header)}"
-
-
 def _number(path: Path, line: int, column: str, text: str) -> float:
     """The cell as a number; NaN where it is missing."""
     if text.strip().casefold() in _MISSING:
@@ -102,17 +92,50 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
         raise OwnDataError(f"{path}: line {line}, column {column!r}: {text!r} is not a number") from None
 
 
-def front_of(data: OwnData, objectives: Sequence[Objective], group: str | None) -> list[bool]:
-    """Which rows are on the front: one front for all, or one per value of the column `group`."""
+@dataclass(frozen=True)
+class OwnFronts:
+    """What is known of every row, and of every front."""
+
+    marks: list[tuple[bool, int, float, bool]]
+    """Per row its values of `MARKS`."""
+    hypervolumes: dict[str, float]
+    """Per group (one without a name where nothing groups)."""
+    reference_words: str
+
+    @property
+    def on_frontier(self) -> list[bool]:
+        """Per row whether it is on its front."""
+        return [on_frontier for on_frontier, *_ in self.marks]
+
+
+def fronts_of(
+    data: OwnData, objectives: Sequence[Objective], group: str | None, reference: Sequence[float] | None = None
+) -> OwnFronts:
+    """One front for all rows, or one per value of the column `group`.
+
+    The hypervolume is against `reference`, by default that of `indicators.default_reference` over all rows.
+    """
     import numpy as np
 
-    directions = [objective.maximise for objective in objectives]
+    maximise = directions(objectives)
+    values = np.array(data.values, dtype=float).reshape(len(data.rows), len(objectives))
+    place, words = default_reference(values, objectives)
+    if reference is not None:
+        place = tuple(reference)
+        words = ", ".join(f"{o.column} {value:g}" for o, value in zip(objectives, place, strict=True)) + " (given)"
     members: dict[str, list[int]] = {}
     for index, row in enumerate(data.rows):
         members.setdefault(row[group] if group else "", []).append(index)
-    front = [False] * len(data.rows)
-    for indices in members.values():
-        values = np.array([data.values[i] for i in indices], dtype=float)
-        for index, on_front in zip(indices, nondominated(values, directions), strict=True):
-            front[index] = bool(on_front)
-    return front
+    marks: list[tuple[bool, int, float, bool]] = [(False, 0, math.nan, False)] * len(data.rows)
+    hypervolumes = {}
+    for name, indices in members.items():
+        here = values[indices]
+        front = nondominated(here, maximise)
+        ranks = dominance_ranks(here, maximise).astype(int)
+        distances = utopia_distances(here, front, maximise)
+        knees = knee_points(here, front, maximise)
+        rows = zip(front.tolist(), ranks.tolist(), distances.tolist(), knees.tolist(), strict=True)
+        for index, row_marks in zip(indices, rows, strict=True):
+            marks[index] = row_marks
+        hypervolumes[name] = hypervolume(here, place, maximise)
+    return OwnFronts(marks, hypervolumes, words)

@@ -6,6 +6,11 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 
@@ -50,6 +55,41 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
         return Interval(mean, math.nan, 1)
     quantile = float(stdtrit(n - 1, (1 + confidence) / 2))
     return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """An `Interval` per group: arrays with one entry each."""
+
+    mean: NDArray[np.float64]
+    """NaN where `n` is 0."""
+    half_width: NDArray[np.float64]
+    """NaN where `n` is below 2."""
+    n: NDArray[np.int64]
+
+
+def t_intervals(
+    values: NDArray[np.float64], groups: NDArray[np.int64], n_groups: int, confidence: float = CONFIDENCE
+) -> Intervals:
+    """`t_interval` of every group at once; `groups` has the number (from 0) of each value's group.
+
+    Values that are not finite were not measured and are left out.
+    """
+    import numpy as np
+    from scipy.special import stdtrit
+
+    known = np.isfinite(values)
+    values, groups = values[known], groups[known]
+    n = np.bincount(groups, minlength=n_groups)
+    # Distances from the group's first value: equal values then have exactly that mean and no spread.
+    first = np.full(n_groups, np.nan)
+    first[groups[::-1]] = values[::-1]
+    distances = values - first[groups]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = np.bincount(groups, distances, n_groups) / n
+        squares = np.bincount(groups, (distances - shift[groups]) ** 2, n_groups)
+        half_width = stdtrit(np.maximum(n - 1, 1), (1 + confidence) / 2) * np.sqrt(squares / (n - 1) / n)
+    return Intervals(first + shift, np.where(n > 1, half_width, np.nan), n)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from analysis.markup import Column
 from analysis.numbers import significant, with_uncertainty
-from analysis.operating_points import CHOICES, HIGH, varying
+from analysis.operating_points import CHOICES, HIGH, table_columns, varying
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LINE_WIDTH = 100
+_ROWS_AT_ONCE = 4096
 _SHORT = {"batch_size": "batch"}
 _STAGE_HEADERS = {
     "exec_s": ("s{k} ms", 1e3, 1),
@@ -36,6 +37,32 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], stream:
 
 def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def write_frame(frame: pd.DataFrame, stream: IO[str]) -> None:
+    """A frame as `write_csv` writes its rows, many times faster."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(frame.columns)
+    for start in range(0, len(frame), _ROWS_AT_ONCE):
+        part = frame.iloc[start : start + _ROWS_AT_ONCE]
+        writer.writerows(zip(*(_fields(part[column]) for column in part.columns), strict=True))
+
+
+def _fields(column: pd.Series[Any]) -> list[object]:
+    missing = column.isna()
+    values: list[object] = column.tolist()
+    return ["" if gone else value for gone, value in zip(missing, values, strict=True)] if missing.any() else values
+
+
+def raw_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """`table_columns` of a `Run.frame`: a row per record, `valid` as it was judged, whole bytes as whole numbers."""
+    import pandas as pd
+
+    raw = frame[table_columns(int(frame["n_stages"].max()))].copy()
+    raw["valid"] = frame["state"] == "valid"
+    nbytes = [int(value) if value.is_integer() else value for value in raw["bytes_per_batch"].tolist()]
+    raw["bytes_per_batch"] = pd.Series(nbytes, index=raw.index, dtype=object)
+    return raw
 
 
 def frame_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -136,4 +163,4 @@ def _text(points: pd.DataFrame, axis: str, *, droppable: bool = False) -> Column
 
 
 def _strings(values: Iterable[object]) -> tuple[str, ...]:
-    return tuple("" if value is None else str(value) for value in values)
+    return tuple("" if _missing(value) else str(value) for value in values)

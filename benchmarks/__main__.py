@@ -16,6 +16,7 @@ from paretopipe_matrix.testbed import CellError
 
 BENCHMARKS = {
     "help_time": "commands:help_time",
+    "analysis_speed": "analysis_speed:run",
     "hop": "hop:run",
     "transports": "transports:run",
     "backends": "backends:run",

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from paretopipe_matrix.errors import StoreError, WriteError
 from paretopipe_matrix.testbed import JsonObject
-from paretopipe_runtime.results import append_lines, load_run, read_lines, truncate_torn_tail
+from paretopipe_runtime.results import PACKED_RECORDS, append_lines, load_run, read_lines, truncate_torn_tail
 from paretopipe_runtime.results.directory import SCHEMA, RunData
 
 _LOCK = ".lock"
@@ -70,8 +70,13 @@ class Store:
     def load(self) -> RunData | None:
         """What is here already, torn tails cut off first; None for a new directory.
 
-        Raises StoreError if the directory holds something else, ResultsError if it is damaged.
+        Raises StoreError if the directory is packed or holds something else, ResultsError if it is damaged.
         """
+        if (self.directory / PACKED_RECORDS).exists():
+            raise StoreError(
+                f"{self.directory}: a packed copy ({PACKED_RECORDS}), which nothing is measured into; "
+                "name the run it was made of, or choose another --out"
+            )
         if not (self.directory / "run.json").exists():
             foreign = sorted({path.name for path in self.directory.iterdir() if not path.name.startswith(".")} - _OURS)
             if foreign:

@@ -138,6 +138,8 @@ def _name_bars(ax: Axes, panel: BreakdownPanel, info: BreakdownInfo, width_in: f
         name_cuts(ax, panel.cuts, width_in)
         return
     upright = len(panel.bars) * max(map(len, info.values)) * _CHARACTER_PT > 0.9 * 72 * width_in
+    # The middle bar of an odd number stands where its cut's name does: without this its name is left out.
+    ax.xaxis.remove_overlapping_locs = False
     ax.set_xticks(
         [position(bar.slot, bar.value, len(info.values)) for bar in panel.bars],
         [info.values[bar.value] for bar in panel.bars],

@@ -1,37 +1,56 @@
-"""The frontier figure of anybody's two objectives: a panel per group, drawn like the others."""
+"""The frontier figure of anybody's objectives: a panel per group (and pair of more than two), drawn like the others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
-from analysis.figures.frontier import FrontierInfo, Mark, Panel
-from analysis.own_data import Objective, OwnData
+from analysis.figures.frontier import FrontierInfo, Mark, Panel, better_words
+from analysis.objectives import Objective
+from analysis.own_data import OwnData, OwnFronts
+
+MOST_PANELS = 12
 
 
 def get_own_data_info(
-    data: OwnData, front: Sequence[bool], objectives: Sequence[Objective], label: str | None, group: str | None
+    data: OwnData, fronts: OwnFronts, objectives: Sequence[Objective], label: str | None, group: str | None
 ) -> FrontierInfo:
-    """The figure of exactly two objectives: the first across, the second up.
+    """The figure of two objectives, the first across, the second up, or of every pair of more.
 
-    `label` is the column that names points, without it they have no names. Raises ValueError if there are not two
-    objectives.
+    `label` is the column that names points, without it they have no names. Raises ValueError where that takes more
+    than `MOST_PANELS` panels.
     """
-    if len(objectives) != 2:
-        raise ValueError(f"a picture has two axes, not {len(objectives)}")
-    panels: dict[str, list[Mark]] = {}
-    for row, (x, y), on_front in zip(data.rows, data.values, front, strict=True):
-        mark = Mark(x, y, math.nan, math.nan, on_front, row[label] if label else "")
-        panels.setdefault(row[group] if group else "", []).append(mark)
-    across, up = objectives
-    notes = ["Better: " + ", ".join(f"{'more' if o.maximise else 'less'} {o.column}" for o in objectives) + "."]
+    places = list(combinations(range(len(objectives)), 2))
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(data.rows):
+        groups.setdefault(row[group] if group else "", []).append(index)
+    if len(groups) * len(places) > MOST_PANELS:
+        raise ValueError(
+            f"{len(groups) * len(places)} panels ({len(groups)} groups, {len(places)} pairs of objectives)"
+        )
+    panels = []
+    for name, indices in groups.items():
+        for across, up in places:
+            marks = []
+            for index in indices:
+                on_frontier, _, _, knee = fronts.marks[index]
+                x, y = data.values[index][across], data.values[index][up]
+                text = data.rows[index][label] if label and on_frontier else ""
+                marks.append(Mark(x, y, math.nan, math.nan, on_frontier, text, knee=knee))
+            own = None if len(places) == 1 else (objectives[across].column, objectives[up].column)
+            panels.append(Panel(name, tuple(marks), axes=own))
+    notes = [better_words(objectives)]
     if data.dropped:
         rows = "row" if data.dropped == 1 else "rows"
-        notes.append(f"Left out: {data.dropped} {rows} without a finite value of both.")
+        every = "of both" if len(objectives) == 2 else "of every objective"
+        notes.append(f"Left out: {data.dropped} {rows} without a finite value {every}.")
     return FrontierInfo(
-        panels=tuple(Panel(title, tuple(marks)) for title, marks in panels.items()),
-        x_label=across.column,
-        y_label=up.column,
-        x_maximised=across.maximise,
+        panels=tuple(panels),
+        x_label=objectives[0].column,
+        y_label=objectives[1].column,
+        x_maximised=objectives[0].maximise,
+        y_maximised=objectives[1].maximise,
         notes=tuple(notes),
+        columns=2 if len(places) == 1 else 3,
     )

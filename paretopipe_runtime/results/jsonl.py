@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 JsonObject = dict[str, Any]
+_BLOCK_BYTES = 1 << 18
+"""Read at once: lines of a block become objects together, and no more of them are held. A hundred or so records stay in
+the processor's cache: blocks of 4 MB took 1.8 times as long."""
+
+
+def _fast_parser() -> Callable[[bytes], Any]:
+    # A controller has orjson, a host of a pipeline need not: both parsers give the same objects.
+    try:
+        import orjson
+    except ModuleNotFoundError:
+        return json.loads
+    return cast("Callable[[bytes], Any]", orjson.loads)
+
+
+_parse_fast = _fast_parser()
 
 
 def append_lines(path: Path, objects: Iterable[JsonObject]) -> None:
@@ -33,27 +50,82 @@ def append_lines(path: Path, objects: Iterable[JsonObject]) -> None:
 def read_lines(path: Path) -> list[JsonObject]:
     """All whole lines of a file; a torn last line (no newline, or not JSON) is dropped.
 
-    Raises ValueError naming file and line if a line before the last one is not a JSON object: that is not
-    what a crash leaves, so it is not guessed at.
+    A file whose name ends in `.gz` is decompressed. Raises ValueError naming file and line if a line before the last
+    one is not a JSON object: that is not what a crash leaves, so it is not guessed at.
     """
-    if not path.exists():
-        return []
-    raw = path.read_bytes()
-    objects: list[JsonObject] = []
-    lines = raw.split(b"\n")
-    tail = lines.pop()  # after the last newline: empty, or torn
-    del tail
-    for number, line in enumerate(lines, start=1):
+    return [obj for _, objects in line_blocks(path) for obj in objects] if path.exists() else []
+
+
+def line_blocks(path: Path) -> Iterator[tuple[int, list[JsonObject]]]:
+    """`read_lines` in blocks of some hundred lines, each time with the number of the first one (from 1).
+
+    Raises OSError if there is no such file.
+    """
+    first, damaged = 1, 0
+    for lines in _whole_lines(path):
+        objects = []
+        for number, line in enumerate(lines, start=first):
+            if damaged:
+                raise ValueError(f"{path}:{damaged}: not a JSON object; the file was edited or damaged")
+            obj = _parsed(line)
+            if isinstance(obj, dict):
+                objects.append(obj)
+            else:
+                damaged = number
+        if objects:
+            yield first, objects
+        first += len(lines)
+
+
+def _whole_lines(path: Path) -> Iterator[list[bytes]]:
+    """Lines that end in a newline, without it, in blocks of about `_BLOCK_BYTES`."""
+    with _open(path) as file:
+        rest = b""
+        while block := _next(file, path):
+            lines = (rest + block).split(b"\n")
+            rest = lines.pop()
+            yield lines
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _next(file: IO[bytes], path: Path) -> bytes:
+    try:
+        return file.read(_BLOCK_BYTES)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: not a whole gzip file ({error}); take another copy of it") from error
+
+
+def _parsed(line: bytes) -> Any:
+    """The value, or None where the line is no JSON. NaN and Infinity, which JSON does not have, are numbers."""
+    try:
+        return _parse_fast(line)
+    except ValueError:
         try:
-            obj = json.loads(line)
+            return json.loads(line)
         except ValueError:
-            obj = None
-        if not isinstance(obj, dict):
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}:{number}: not a JSON object; the file was edited or damaged")
-        objects.append(obj)
-    return objects
+            return None
+
+
+def copy_lines(source: Path, write: Callable[[bytes], object]) -> int:
+    """Pass every line that `read_lines` reads to `write`, bytes as they are; returns how many there are.
+
+    Raises ValueError and OSError as `line_blocks` does.
+    """
+    count = 0
+    held: bytes | None = None
+    for lines in _whole_lines(source):
+        for line in lines:
+            if held is not None:
+                write(held + b"\n")
+                count += 1
+            held = line
+    if held is not None and isinstance(_parsed(held), dict):
+        write(held + b"\n")
+        count += 1
+    return count
 
 
 def truncate_torn_tail(path: Path) -> int:
@@ -67,11 +139,7 @@ def truncate_torn_tail(path: Path) -> int:
     keep = raw.rfind(b"\n") + 1
     if keep:
         last = raw[raw.rfind(b"\n", 0, keep - 1) + 1 : keep]
-        try:
-            whole = isinstance(json.loads(last), dict)
-        except ValueError:
-            whole = False
-        if not whole:
+        if not isinstance(_parsed(last), dict):
             keep -= len(last)
     if keep < len(raw):
         with path.open("r+b") as file:

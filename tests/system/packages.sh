@@ -1,14 +1,15 @@
 #!/bin/sh
-# The Debian packages of the system tests: installed where they are missing, which needs root. Nothing is skipped without.
+# The Debian packages of the tests (hosts, networks, a browser): installed where missing, which needs root. Nothing is skipped.
 set -eu
 missing=
 for pair in ip:iproute2 tc:iproute2 ethtool:ethtool ping:iputils-ping ssh:openssh-client sshd:openssh-server \
-    unshare:util-linux vde_plug2tap:vde2 wirefilter:vde2 linux.uml:user-mode-linux; do
+    unshare:util-linux vde_plug2tap:vde2 wirefilter:vde2 linux.uml:user-mode-linux \
+    chromium:chromium chromedriver:chromium-driver; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ]; then
-    echo "the system tests need root and these Debian packages:$missing" >&2
+    echo "the tests need root and these Debian packages:$missing" >&2
     exit 1
 fi
 echo "installing$missing"

@@ -13,10 +13,11 @@ from analysis.figures.breakdown_drawing import draw_breakdown
 from analysis.figures.ratios import get_ratios_info
 from analysis.figures.ratios_drawing import draw_ratios
 from analysis.figures.style import save
+from analysis.run import frame_of_records
 
 
 def points_of(*records, by="backend", baseline="socket"):
-    frame = compare_frame(records)
+    frame = compare_frame(frame_of_records(records))
     comparison = compare(frame, by, baseline, ordered_values(frame, {}, by))
     return with_ratios(compare_points(frame), comparison), comparison
 
@@ -231,6 +232,17 @@ def test_pictures_are_the_same_bytes_for_the_same_data(tmp_path):
     for draw, info in ((draw_breakdown, breakdown_of(*records)), (draw_ratios, ratios_of(*records))):
         first, second = (save(draw(info), tmp_path / name / "compare") for name in ("a", "b"))
         assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, second, strict=True))
+
+
+def test_every_bar_of_three_has_its_name_the_middle_one_too():
+    values = ("socket", "rpc", "rpc-mpt_uv")
+    records = [
+        record(3, backend=value, round_=n, latency_s=0.2, stages=[stage(), stage()]) for value in values for n in (0, 1)
+    ]
+    figure = draw_breakdown(breakdown_of(*records))
+    figure.draw_without_rendering()
+    names = {tick.get_text() for ax in figure.axes for tick in ax.get_xticklabels(minor=True)}
+    assert set(values) <= names
 
 
 def test_names_are_text_and_no_formulas():

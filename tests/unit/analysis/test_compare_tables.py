@@ -10,11 +10,12 @@ from analysis.comparison import compare, ordered_values
 from analysis.markup import fit, markdown
 from analysis.numbers import alike, with_factor
 from analysis.overall import overall
+from analysis.run import frame_of_records
 from analysis.tables import LINE_WIDTH
 
 
 def compared(*records, by="backend", baseline="socket"):
-    frame = compare_frame(records)
+    frame = compare_frame(frame_of_records(records))
     return compare_points(frame), compare(frame, by, baseline, ordered_values(frame, {}, by))
 
 

@@ -7,13 +7,14 @@ from synthetic_run import compared_sweep, failed, invalid, record, stage
 from analysis.breakdown import compare_frame
 from analysis.comparison import METRICS, ComparisonError, compare, ordered_values, pick_axis, pick_baseline
 from analysis.overall import overall
+from analysis.run import frame_of_records
 from analysis.statistics import ratio_interval
 
 THROUGHPUT, LATENCY, CPU, NETWORK = METRICS
 
 
 def comparison_of(*records, by="backend", baseline="socket", run=None):
-    frame = compare_frame(records)
+    frame = compare_frame(frame_of_records(records))
     values = ordered_values(frame, run or {}, by)
     return compare(frame, by, pick_baseline(values, run or {}, by, baseline), values)
 
@@ -179,12 +180,12 @@ def test_what_is_not_above_zero_has_no_ratio_and_the_rest_of_the_round_counts():
 
 
 def test_the_axis_is_the_one_that_varies():
-    assert pick_axis(compare_frame([record(), record(engine="fused")]), None) == "engine"
-    assert pick_axis(compare_frame([record()]), "profile") == "profile"
+    assert pick_axis(compare_frame(frame_of_records([record(), record(engine="fused")])), None) == "engine"
+    assert pick_axis(compare_frame(frame_of_records([record()])), "profile") == "profile"
     with pytest.raises(ComparisonError, match=r"several axes vary \(backend, engine\)"):
-        pick_axis(compare_frame([record(), record(engine="fused", backend="rpc")]), None)
+        pick_axis(compare_frame(frame_of_records([record(), record(engine="fused", backend="rpc")])), None)
     with pytest.raises(ComparisonError, match="one backend, one engine and one profile"):
-        pick_axis(compare_frame([record()]), None)
+        pick_axis(compare_frame(frame_of_records([record()])), None)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_a_baseline_that_is_not_there_is_refused_with_those_that_are():
 
 
 def test_values_are_in_the_order_of_the_plan():
-    frame = compare_frame([record(backend=name) for name in ("a", "b", "c")])
+    frame = compare_frame(frame_of_records([record(backend=name) for name in ("a", "b", "c")]))
     assert ordered_values(frame, {"cells": [{"backend": "c"}, {"backend": "x"}, {"backend": "a"}]}, "backend") == [
         "c",
         "a",

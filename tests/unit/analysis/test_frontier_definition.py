@@ -2,22 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_run import failed, invalid, record
+from measured_points import front_by_definition
+from synthetic_run import record
 
-from analysis.frontier import mark_frontier, nondominated
-from analysis.operating_points import operating_points, records_frame
+from analysis.frontier import nondominated
+from analysis.fronts import mark_fronts
+from analysis.operating_points import operating_points
+from analysis.run import frame_of_records
 
 # Few different values, so that ties and duplicates are the rule; NaN and infinities among them.
 VALUES = st.sampled_from([0.0, 1.0, 2.0, 3.0, -1.0, float("nan"), float("inf"), float("-inf")])
-
-
-def by_definition(rows, maximise):
-    def better(a, b):
-        signed = [(-x, -y) if up else (x, y) for x, y, up in zip(a, b, maximise, strict=True)]
-        return all(x <= y for x, y in signed) and any(x < y for x, y in signed)
-
-    finite = [row for row in rows if np.isfinite(row).all()]
-    return [bool(np.isfinite(row).all()) and not any(better(other, row) for other in finite) for row in rows]
 
 
 @given(st.data(), st.integers(2, 4))
@@ -25,7 +19,7 @@ def test_front_is_the_definition(data, n_objectives):
     maximise = data.draw(st.lists(st.booleans(), min_size=n_objectives, max_size=n_objectives))
     rows = data.draw(st.lists(st.tuples(*[VALUES] * n_objectives), max_size=12))
     front = nondominated(np.array(rows, dtype=float).reshape(len(rows), n_objectives), maximise)
-    assert front.tolist() == by_definition(rows, maximise)
+    assert front.tolist() == front_by_definition(rows, maximise)
 
 
 def test_duplicates_and_ties_stay():
@@ -44,7 +38,8 @@ def test_directions_must_fit():
 
 
 def front(records, by="profile"):
-    points = mark_frontier(operating_points(records_frame(records)), by)
+    frame = frame_of_records(records)
+    points = mark_fronts(operating_points(frame), frame, by).points
     return {(p.profile, p.backend, p.split, p.depth) for p in points.itertuples() if p.on_frontier}
 
 
@@ -68,19 +63,11 @@ def test_profiles_never_compete(by):
 
 
 def test_models_never_compete():
-    records = [record(3, model="alexnet"), record(3, latency_s=9.0, throughput_img_s=1.0, model="vgg16")]
-    assert operating_points(records_frame(records)).pipe(mark_frontier, "profile")["on_frontier"].tolist() == [
-        True,
-        True,
-    ]
+    records = [record(3, model="alexnet"), record(5, model="vgg16", latency_s=9.0, throughput_img_s=1.0)]
+    assert {split for _, _, split, _ in front(records)} == {"P3", "P5"}
 
 
 def test_by_separates_what_it_names():
     records = [record(3, latency_s=0.1), record(3, latency_s=0.2, throughput_img_s=1.0, backend="rpc")]
     assert {backend for _, backend, *_ in front(records)} == {"socket"}
     assert {backend for _, backend, *_ in front(records, "backend")} == {"socket", "rpc"}
-
-
-def test_what_was_never_measured_is_on_no_front_and_evicts_nobody():
-    records = [record(3), failed(k=4), invalid(k=5, latency_s=0.001, throughput_img_s=1e6)]
-    assert front(records) == {("lan", "socket", "P3", 1)}

@@ -3,21 +3,26 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import PolyCollection
 from synthetic_run import failed, invalid, pipeline_records, record
 
 from analysis.figures.frontier import FrontierInfo, Mark, Panel, get_frontier_info, point_label, view, wrapped_notes
 from analysis.figures.frontier_drawing import draw_frontier
-from analysis.figures.labels import Box, place_labels
+from analysis.figures.labels import Box, leader_end, place_labels
 from analysis.figures.own_data import get_own_data_info
+from analysis.figures.staircase import Staircase, between
 from analysis.figures.style import save
-from analysis.frontier import mark_frontier
-from analysis.operating_points import operating_points, records_frame
-from analysis.own_data import Objective, OwnData
+from analysis.fronts import mark_fronts
+from analysis.objectives import DEFAULT_OBJECTIVES, THROUGHPUT, Objective
+from analysis.operating_points import operating_points
+from analysis.own_data import OwnData, fronts_of
+from analysis.run import frame_of_records
 
 
-def info_of(*records, by="profile"):
-    frame = records_frame(records)
-    return get_frontier_info(mark_frontier(operating_points(frame), by), frame, "profile lan")
+def info_of(*records, objectives=DEFAULT_OBJECTIVES, notes=()):
+    frame = frame_of_records(records)
+    marked = mark_fronts(operating_points(frame), frame, objectives=objectives, draws=100)
+    return get_frontier_info(marked.points, frame, "profile lan", notes, marked.fronts, marked.draws)
 
 
 def test_a_panel_per_model_in_the_order_of_the_run():
@@ -56,9 +61,7 @@ def test_failed_cells_are_in_the_notes_once_each():
 
 
 def test_notes_about_the_run_come_first():
-    frame = records_frame([record()])
-    info = get_frontier_info(mark_frontier(operating_points(frame), "profile"), frame, "t", ["Simulated."])
-    assert info.notes[0] == "Simulated."
+    assert info_of(record(), notes=["Simulated."]).notes[0] == "Simulated."
 
 
 def test_many_failures_are_counted_not_listed():
@@ -69,7 +72,10 @@ def test_many_failures_are_counted_not_listed():
 
 def test_notes_say_when_there_is_no_interval():
     assert info_of(record()).notes == ("One round per point: no intervals.",)
-    assert info_of(record(), record(round_=1)).notes == ("Means of 2 rounds; bars: 95 % t-intervals.",)
+    assert info_of(record(), record(round_=1)).notes == (
+        "Means of 2 rounds; bars: 95 % t-intervals.",
+        "Shaded: where 95 % of 100 draws of the rounds put the front; dotted: their median.",
+    )
 
 
 def test_labels_name_the_axes_that_vary_on_the_front_and_a_note_those_that_do_not():
@@ -165,12 +171,28 @@ def test_a_label_without_room_is_left_out():
     assert place_labels([(5, 5)], [(40, 9)], Box(0, 0, 10, 10), []) == [None]
 
 
-OWN = OwnData(["a", "b"], [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}], [(1.0, 5.0), (2.0, 6.0)], dropped=1)
+@pytest.mark.parametrize(
+    ("anchor", "expected"),
+    [((0, 0), (30, 0)), ((100, 30), (58.333333, 5)), ((51, -40), (50.125, -5)), ((48, 2), (50, 0))],
+)
+def test_a_leader_ends_at_the_edge_of_its_label(anchor, expected):
+    assert leader_end(anchor, (50, 0), (40, 10)) == pytest.approx(expected)
+    x, y = leader_end(anchor, (50, 0), (40, 10))
+    inside = anchor == (48, 2)
+    assert (max(abs(x - 50) / 20, abs(y) / 5) == pytest.approx(1)) is not inside
+
+
+OWN = OwnData(["a", "b"], [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}], [(1.0, 5.0, 3.0), (2.0, 6.0, 4.0)], dropped=1)
 OBJECTIVES = [Objective("cost_usd", False), Objective("accuracy_pct", True)]
 
 
+def own_info(objectives, **columns):
+    data = OwnData(OWN.columns, OWN.rows, [row[: len(objectives)] for row in OWN.values], OWN.dropped)
+    return get_own_data_info(data, fronts_of(data, objectives, columns["group"]), objectives, **columns)
+
+
 def test_own_data_has_a_panel_per_group_and_names_the_objectives():
-    info = get_own_data_info(OWN, [True, False], OBJECTIVES, label="a", group="b")
+    info = own_info(OBJECTIVES, label="a", group="b")
     assert [(panel.title, panel.marks[0].label) for panel in info.panels] == [("x", "1"), ("y", "2")]
     assert (info.x_label, info.y_label) == ("cost_usd", "accuracy_pct")
     assert info.notes == (
@@ -179,9 +201,104 @@ def test_own_data_has_a_panel_per_group_and_names_the_objectives():
     )
 
 
-def test_own_data_needs_two_objectives_for_a_picture():
-    with pytest.raises(ValueError, match="two axes, not 3"):
-        get_own_data_info(OWN, [True, True], [*OBJECTIVES, OBJECTIVES[0]], None, None)
+def test_own_data_of_three_objectives_has_a_panel_per_pair():
+    info = own_info([*OBJECTIVES, Objective("energy_j", False)], label=None, group=None)
+    assert [panel.axes for panel in info.panels] == [
+        ("cost_usd", "accuracy_pct"),
+        ("cost_usd", "energy_j"),
+        ("accuracy_pct", "energy_j"),
+    ]
+    assert all(panel.staircase == [] for panel in info.panels)
+    assert info.notes[0].startswith("Better: less cost_usd, more accuracy_pct, less energy_j. The front is of all 3")
+
+
+def test_own_data_of_too_many_panels_is_refused(monkeypatch):
+    monkeypatch.setattr("analysis.figures.own_data.MOST_PANELS", 1)
+    with pytest.raises(ValueError, match=r"2 panels \(2 groups, 1 pairs of objectives\)"):
+        own_info(OBJECTIVES, label=None, group="b")
+
+
+def rounds_of(k, latency_s, throughput_img_s, spread=0.01, **axes):
+    factors = [1 + spread * step for step in (-1, 0, 1, 0.5, -0.5)]
+    return [
+        record(k, round_=i, latency_s=latency_s * f, throughput_img_s=throughput_img_s / f, **axes)
+        for i, f in enumerate(factors)
+    ]
+
+
+# Rounds are passes: what is slow in one is slow for all, so a spread of its own is needed to blur an order.
+BLURRED = [*rounds_of(3, 0.2, 40.0), *rounds_of(4, 0.2002, 40.1, spread=-0.01), *rounds_of(5, 0.6, 80.0)]
+
+
+def test_marks_know_how_sure_they_are_and_labels_say_it_where_they_are_not():
+    (panel,) = info_of(*BLURRED).panels
+    sure, blurred = panel.marks[2], panel.marks[0]
+    assert (sure.membership, sure.doubtful, sure.caption) == (1.0, False, "P5 ·D1")
+    assert blurred.doubtful
+    assert blurred.caption == f"P3 ·D1 ({100 * blurred.membership:.0f} %)"
+    assert any(note.startswith("(71 %)") for note in info_of(*BLURRED).notes)
+
+
+def test_the_band_is_the_attainment_in_the_units_of_the_axes():
+    frame = frame_of_records(BLURRED)
+    marked = mark_fronts(operating_points(frame), frame, draws=100)
+    (panel,) = info_of(*BLURRED).panels
+    for drawn, line in (("low", "low"), ("median", "median"), ("high", "high")):
+        places = getattr(marked.fronts[0].attainment, line) * [1e3, 1.0]
+        assert list(getattr(panel.band, drawn).points) == [pytest.approx(place) for place in places.tolist()]
+
+
+def test_an_unknown_depth_is_in_no_label_and_no_legend():
+    info = info_of(record(depth=None))
+    (mark,) = info.panels[0].marks
+    assert (mark.label, mark.depth) == ("P3", None)
+    assert info.depths == []
+
+
+def test_three_objectives_make_a_panel_per_model_and_pair():
+    third = Objective("bytes_per_batch", False)
+    info = info_of(record(), record(model="vgg16"), objectives=(*DEFAULT_OBJECTIVES, third))
+    assert [(panel.title, panel.axes) for panel in info.panels[:3]] == [
+        ("mobilenet_v2", ("latency per batch (ms)", "throughput (images/s)")),
+        ("mobilenet_v2", ("latency per batch (ms)", "bytes_per_batch")),
+        ("mobilenet_v2", ("throughput (images/s)", "bytes_per_batch")),
+    ]
+    assert len(info.panels) == 6
+    assert info.columns == 3
+    assert info.log_scale("y", info.panels[1]) is False
+
+
+def test_crowds_have_no_bars_and_a_note_says_so(monkeypatch):
+    monkeypatch.setattr("analysis.figures.frontier.BARS_UP_TO", 1)
+    crowd = [*rounds_of(3, 0.2, 40.0), *rounds_of(4, 0.3, 30.0), *rounds_of(5, 0.4, 20.0)]
+    info = info_of(*crowd)
+    assert not info.panels[0].dominated_bars
+    assert "No bars on dominated points." in info.notes
+
+
+def test_of_a_long_front_the_knee_and_the_surest_points_are_named(monkeypatch):
+    monkeypatch.setattr("analysis.figures.frontier.NAMED", 2)
+    marks = [
+        Mark(x, x, 0.1, 0.1, True, f"P{x}", membership=share, knee=x == 1)
+        for x, share in enumerate([0.4, 0.1, 0.9, math.nan, 0.8])
+    ]
+    assert [mark.label for mark in Panel("m", tuple(marks)).nameable] == ["P0", "P1", "P2", "P3", "P4"]
+    assert [mark.label for mark in Panel("m", tuple(marks)).named] == ["P1", "P3"]
+    assert [mark.label for mark in Panel("m", tuple(marks[:3])).named] == ["P1", "P2"]
+
+
+@pytest.mark.parametrize(
+    ("x_maximised", "expected"),
+    [
+        (False, [(1, 0), (1, 5), (3, 5), (3, 9), (10, 9)]),
+        (True, [(3, 0), (3, 9), (1, 9), (1, 5), (10, 5)]),
+    ],
+)
+def test_an_edge_runs_along_the_corners_to_the_ends_of_the_axes(x_maximised, expected):
+    line = Staircase([(3, 9), (1, 5), (1, 5)])
+    assert line.edge(10, 0, x_maximised=x_maximised) == expected
+    assert Staircase([]).edge(10, 0, x_maximised=x_maximised) == []
+    assert between([], expected) == []
 
 
 def labels_in(figure):
@@ -192,9 +309,9 @@ def test_drawing_labels_the_front_and_nothing_else(tmp_path):
     info = info_of(*pipeline_records(rounds=3), failed(k=5, round_=9), invalid(k=6, round_=9))
     figure = draw_frontier(info)
     (panel,) = info.panels
-    assert labels_in(figure) == {mark.label for mark in panel.marks if mark.on_frontier}
+    assert labels_in(figure) == {mark.caption for mark in panel.marks if mark.on_frontier}
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert legend == {"frontier", "dominated", "invalid round", "depth 1", "depth 2", "depth 4"}
+    assert legend >= {"frontier", "dominated", "invalid round", "knee", "depth 1", "depth 2", "depth 4"}
     first, second = (save(draw_frontier(info), tmp_path / name / "frontier-lan") for name in ("a", "b"))
     assert [path.suffix for path in first] == [".png", ".svg"]
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, second, strict=True))
@@ -210,3 +327,27 @@ def test_a_model_without_a_valid_round_has_an_empty_panel_that_says_so():
 def test_names_are_text_and_no_formulas(tmp_path):
     info = FrontierInfo((Panel(r"$\bad$", (Mark(1.0, 1.0, 0.1, 0.1, True, r"$\worse$"),)),), "$x", "y_")
     assert save(draw_frontier(info), tmp_path / "f")[0].stat().st_size > 0
+
+
+def test_the_drawn_lines_are_the_data():
+    info = info_of(*BLURRED, objectives=(Objective("latency_s", False), THROUGHPUT))
+    (panel,) = info.panels
+    ax = draw_frontier(info).axes[0]
+    front, median = ax.lines[:2]
+    assert front.get_drawstyle() == "steps-post"
+    assert [tuple(place) for place in front.get_xydata()] == panel.staircase
+    right, bottom = ax.get_xlim()[1], ax.get_ylim()[0]
+    edges = [line.edge(right, bottom, x_maximised=False) for line in (panel.band.low, panel.band.high)]
+    assert [tuple(place) for place in median.get_xydata()] == panel.band.median.edge(right, bottom, x_maximised=False)
+    (shade,) = (found for found in ax.collections if isinstance(found, PolyCollection))
+    assert [tuple(place) for place in shade.get_paths()[0].vertices[:-1]] == between(*edges)
+    drawn = [collection.get_offsets().tolist() for collection in ax.collections]
+    assert [[mark.x, mark.y] for mark in panel.marks if mark.on_frontier] in drawn
+
+
+def test_a_crowd_is_an_image_in_the_svg(tmp_path):
+    crowd = tuple(Mark(1 + i % 97, 1 + i % 89, 0.1, 0.1, False, "", 1, 0.5) for i in range(4_000))
+    info = FrontierInfo((Panel("m", (*crowd, Mark(0.5, 99.0, 0.1, 0.1, True, "P3", 1, 0.5))),), "x", "y")
+    _, svg = save(draw_frontier(info), tmp_path / "crowd")
+    assert svg.stat().st_size < 1_000_000
+    assert "<image" in svg.read_text()

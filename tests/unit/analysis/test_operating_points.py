@@ -1,17 +1,15 @@
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from synthetic_run import failed, invalid, record
 
-from analysis.operating_points import (
-    flat_record,
-    operating_points,
-    placement,
-    records_frame,
-    stage_count,
-    table_columns,
-    varying,
-)
+from analysis.operating_points import operating_points, placement, table_columns, varying
+from analysis.run import frame_of_records
+from analysis.statistics import t_interval, t_intervals
+from analysis.tables import raw_table
 
 # fmt: off
 DESIGNED = [
@@ -26,7 +24,7 @@ DESIGNED = [
 
 
 def points(*records):
-    return operating_points(records_frame(records))
+    return operating_points(frame_of_records(records))
 
 
 def only(*records):
@@ -39,13 +37,11 @@ def test_columns_are_exactly_the_documented_ones():
     assert table_columns(2) == DESIGNED
 
 
-def test_stage_count_is_the_largest_and_shorter_records_are_padded():
-    short, long = record(3, n_stages=1), record(4, n_stages=3)
-    assert stage_count([short, long, failed(k=5)]) == 3
-    row = flat_record(short, 3)
-    assert list(row) == table_columns(3)
-    assert row["stage1_exec_s"] == 0.1
-    assert row["stage3_exec_s"] is None
+def test_the_longest_pipeline_gives_the_columns_and_shorter_records_are_padded():
+    raw = raw_table(frame_of_records([record(3, n_stages=1), record(4, n_stages=3), failed(k=5)]))
+    assert list(raw.columns) == table_columns(3)
+    assert raw["stage1_exec_s"].tolist()[:2] == [0.1, 0.1]
+    assert raw["stage3_exec_s"].isna().tolist() == [True, False, True]
 
 
 def test_mean_and_interval_are_over_rounds():
@@ -55,6 +51,46 @@ def test_mean_and_interval_are_over_rounds():
     assert (point["latency_s_ci95_low"], point["latency_s_ci95_high"]) == pytest.approx((0.2 - half, 0.2 + half))
     assert point["rounds"] == 3
     assert point["note"] == ""
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.floats(1e-6, 1e3), max_size=6), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_all_intervals_at_once_are_those_of_one_group_after_the_other(groups, chance):
+    pairs = [(number, value) for number, values in enumerate(groups) for value in [*values, math.nan]]
+    chance.shuffle(pairs)
+    numbers, values = (np.array(column) for column in zip(*pairs, strict=True))
+    found = t_intervals(values, numbers, len(groups))
+    for number, own in enumerate(groups):
+        expected = t_interval(own)
+        assert found.n[number] == expected.n
+        close = {"rel": 1e-9, "abs": 1e-9 * max(own, default=0), "nan_ok": True}
+        assert found.mean[number] == pytest.approx(expected.mean, **close)
+        assert found.half_width[number] == pytest.approx(expected.half_width, **close)
+
+
+def test_equal_rounds_have_exactly_their_value_and_no_spread():
+    point = only(*(record(latency_s=0.7, round_=i) for i in range(3)))
+    assert point["latency_s"] == point["latency_s_ci95_low"] == point["latency_s_ci95_high"] == 0.7
+
+
+def test_an_unknown_depth_is_a_point_of_its_own():
+    frame = points(record(depth=None), record(depth=1, latency_s=0.4), record(depth=None, round_=1, latency_s=0.3))
+    assert frame["depth"].tolist() == [None, 1]
+    assert frame["latency_s"].tolist() == pytest.approx([0.25, 0.4])
+    assert points(record(depth=2))["depth"].dtype == "int64"
+
+
+def test_points_are_in_the_order_of_their_first_records():
+    frame = points(record(9, round_=1), record(2), record(9, depth=2), record(2, round_=1), record(9))
+    assert list(zip(frame["split"], frame["depth"], strict=True)) == [("P9", 1), ("P2", 1), ("P9", 2)]
+
+
+def test_what_a_caller_asks_for_is_averaged_too():
+    frame = frame_of_records([record(window_s=10.0), record(round_=1, window_s=14.0), invalid(round_=2, window_s=99.0)])
+    (point,) = operating_points(frame, ["window_s"]).to_dict("records")
+    assert point["window_s"] == 12.0
+    assert point["window_s_ci95_high"] > 14.0
+    assert "window_s" not in operating_points(frame).columns
 
 
 def test_depths_of_a_cell_are_points_of_their_own():

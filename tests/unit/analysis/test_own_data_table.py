@@ -1,6 +1,7 @@
 import pytest
 
-from analysis.own_data import Objective, OwnDataError, front_of, read_own_data
+from analysis.objectives import Objective
+from analysis.own_data import OwnDataError, fronts_of, read_own_data
 
 LATENCY, THROUGHPUT = Objective("latency_s", False), Objective("throughput_img_s", True)
 BOTH = [LATENCY, THROUGHPUT]
@@ -27,8 +28,18 @@ VGG16,P29,14.308,0.598,33.95
 
 def test_front_over_all_rows_and_per_group(write):
     data = read_own_data(write(PAPER_STYLE), BOTH)
-    assert front_of(data, BOTH, None) == [True, True, False, False]
-    assert front_of(data, BOTH, "model") == [True, True, True, False]
+    assert fronts_of(data, BOTH, None).on_frontier == [True, True, False, False]
+    assert fronts_of(data, BOTH, "model").on_frontier == [True, True, True, False]
+
+
+def test_every_row_has_its_marks_and_every_front_its_hypervolume(write):
+    data = read_own_data(write("latency_s,throughput_img_s,net\n1,10,x\n2,40,x\n5,45,x\n9,9,x\n1,3,y\n"), BOTH)
+    fronts = fronts_of(data, BOTH, "net", reference=(6.0, 5.0))
+    assert [rank for _, rank, _, _ in fronts.marks] == [1, 1, 1, 2, 1]
+    assert [knee for *_, knee in fronts.marks] == [False, True, False, False, False]
+    assert fronts.hypervolumes == {"x": 1 * 5 + 3 * 35 + 1 * 40, "y": 0.0}
+    assert fronts.reference_words == "latency_s 6, throughput_img_s 5 (given)"
+    assert fronts_of(data, BOTH, None).reference_words == "latency_s 9.9 (1.1 x the worst), throughput_img_s 0"
 
 
 def test_cells_are_kept_as_they_stand(write):
@@ -40,7 +51,7 @@ def test_cells_are_kept_as_they_stand(write):
 
 def test_three_objectives(write):
     data = read_own_data(write(PAPER_STYLE), [*BOTH, Objective("stage1_mem_pct", False)])
-    assert front_of(data, [*BOTH, Objective("stage1_mem_pct", False)], None) == [True, True, False, False]
+    assert fronts_of(data, [*BOTH, Objective("stage1_mem_pct", False)], None).on_frontier == [True, True, False, False]
 
 
 @pytest.mark.parametrize("missing", ["", " ", "nan", "NA", "inf", "-inf", "null"])

@@ -7,8 +7,18 @@ from synthetic_run import failed, invalid, record
 
 from analysis.markup import Column, fit, latex, markdown
 from analysis.numbers import significant, with_uncertainty
-from analysis.operating_points import flat_record, operating_points, records_frame, table_columns
-from analysis.tables import LINE_WIDTH, constant_axes, frontier_table, points_table, write_csv
+from analysis.operating_points import operating_points
+from analysis.run import frame_of_records
+from analysis.tables import (
+    LINE_WIDTH,
+    constant_axes,
+    frame_rows,
+    frontier_table,
+    points_table,
+    raw_table,
+    write_csv,
+    write_frame,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,15 +49,23 @@ def test_a_mean_is_rounded_to_its_half_width(mean, half_width, shown):
 def test_csv_keeps_every_digit_and_leaves_nulls_empty():
     awkward = 0.1 + 0.2
     out = io.StringIO()
-    write_csv([flat_record(record(latency_s=awkward, depth=2), 2)], table_columns(2), out)
+    write_frame(raw_table(frame_of_records([record(latency_s=awkward, depth=2)])), out)
     (row,) = csv.DictReader(io.StringIO(out.getvalue()))
     assert float(row["latency_s"]) == awkward
     assert row["network_s"] == row["invalid_reason"] == row["stage1_gpu_mem_pct"] == ""
     assert row["bytes_per_batch"] == "1204224"
 
 
+def test_a_frame_and_its_rows_are_the_same_csv():
+    frame = table_of(record(3), record(3, round_=1, latency_s=0.1 + 0.2), failed(k=4), record(5, depth=None))
+    both = [io.StringIO(), io.StringIO()]
+    write_frame(frame, both[0])
+    write_csv(frame_rows(frame), list(frame.columns), both[1])
+    assert both[0].getvalue() == both[1].getvalue()
+
+
 def table_of(*records):
-    return operating_points(records_frame(records))
+    return operating_points(frame_of_records(records))
 
 
 def headers(columns):

@@ -1,0 +1,1 @@
+"""`pp-analyze report`: a run as one HTML file that needs nothing else."""

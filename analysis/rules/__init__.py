@@ -1,0 +1,1 @@
+"""The rules of docs/measurement.md, each applied anew to what a results directory holds. Pure."""
