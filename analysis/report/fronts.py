@@ -27,6 +27,8 @@ MOST_INVALID = 100
 SURE = 0.95
 _LABEL_WIDTH, _LABEL_HEIGHT = 0.035, 0.055
 """Room of a number in a chart, as parts of its width and height."""
+_GRID = 2000
+"""Places across a chart, and up, that its lines are drawn to."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def get_front_chart(
         )
         for axis, log in (("x", x_log), ("y", y_log))
     )
-    band, median = _attained(front.attainment, factor, x_range[1], y_range[0])
+    band, median = _attained(front.attainment, factor, (x_range, x_log), (y_range, y_log))
     return FrontChart(
         front=_numbered(best, (x_range, x_log), (y_range, y_log)),
         dominated=others,
@@ -214,15 +216,31 @@ def _part(value: float, limits: Place, log: bool) -> float:
 
 
 def _attained(
-    found: Attainment | None, factor: float, right: float, bottom: float
+    found: Attainment | None, factor: float, x_axis: tuple[Place, bool], y_axis: tuple[Place, bool]
 ) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
-    """Outline of the band, and the corners of the median line; both reach to the `right` and the `bottom`."""
+    """Outline of the band, and the corners of the median line; both reach to the right and the bottom of the chart."""
     if found is None:
         return (), ()
+    right, bottom = x_axis[0][1], y_axis[0][0]
     steps = [Staircase((x * factor, y) for x, y in line) for line in (found.low, found.median, found.high)]
     right = max([right, *(x for staircase in steps for x, _ in staircase.points)])
-    low, median, high = (staircase.edge(right, bottom, x_maximised=False) for staircase in steps)
+    edges = (staircase.edge(right, bottom, x_maximised=False) for staircase in steps)
+    low, median, high = (_visible(edge, x_axis, y_axis) for edge in edges)
     return tuple(between(low, high)), tuple(median)
+
+
+def _visible(corners: Sequence[Place], x_axis: tuple[Place, bool], y_axis: tuple[Place, bool]) -> list[Place]:
+    """The corners without those that no screen tells from the one before: of a thousand draws there are thousands."""
+    kept: list[Place] = []
+    last = None
+    for place in corners:
+        # Beyond the axes nothing is drawn, and on a logarithmic one nothing at or below 0 could be.
+        x, y = (min(max(v, low), high) for v, ((low, high), _) in zip(place, (x_axis, y_axis), strict=True))
+        spot = (round(_part(x, *x_axis) * _GRID), round(_part(y, *y_axis) * _GRID))
+        if spot != last:
+            kept.append((x, y))
+            last = spot
+    return kept
 
 
 def _notes(

@@ -39,6 +39,8 @@ def render(report: Report) -> str:
         plotly_script=Markup(scripts[0]),  # noqa: S704  # safe by `inline_script`
         page_script=Markup(scripts[1]),  # noqa: S704
         drawings=Markup(json_for_html(drawings)),  # noqa: S704  # safe by `json_for_html`
+        # Base64 has nothing to escape, and there may be much of it.
+        payloads={table.ident: Markup(table.payload) for table in report.data},  # noqa: S704
         plotly_licence=plotly_licence(),
     )
 

@@ -12,6 +12,8 @@ _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, 
 
 def number(value: object) -> float:
     """`value` as a float, NaN for anything that is not a number."""
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     return float(value)

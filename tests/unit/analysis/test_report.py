@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
@@ -275,6 +276,19 @@ def test_of_many_dominated_points_the_best_are_drawn_and_the_rest_is_counted(run
     assert any(note.startswith(f"{left_out} dominated points not drawn") for note in chart.notes)
     assert not chart.bars
     assert len(json.dumps(front_drawing(chart))) < 500_000
+
+
+def test_the_band_holds_the_median_within_the_axes_and_as_fine_as_a_screen(run):
+    points, records, front = front_of(run)
+    chart = get_front_chart(points, records, front, {})
+    assert 4 <= len(chart.band) <= 2 * len(np.concatenate([front.attainment.low, front.attainment.high])) + 8
+    for x, y in (*chart.band, *chart.median):
+        assert chart.x_range[0] <= x <= chart.x_range[1]
+        assert chart.y_range[0] <= y <= chart.y_range[1]
+    crowd = np.linspace(front.attainment.median[0], front.attainment.median[-1], 50_000)
+    below_zero = np.vstack([[[-1.0, -1.0]], crowd])
+    dense = replace(front, attainment=replace(front.attainment, median=crowd, low=below_zero))
+    assert len(get_front_chart(points, records, dense, {}).median) < 8_100
 
 
 def test_numbers_of_points_do_not_hide_each_other(run):
