@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from analysis.comparison import COMPARED
+from analysis.comparing.comparison import COMPARED
 
 _EXAMPLE = """\b
 Example:
@@ -27,14 +27,14 @@ _DIRECTORY = click.argument(
 
 
 _ELSEWHERE = {
-    "check": "analysis.check_command",
-    "diff": "analysis.diff_command",
-    "frontier": "analysis.frontier_command",
-    "import": "analysis.import_command",
+    "check": "analysis.gates.check_command",
+    "diff": "analysis.gates.diff_command",
+    "frontier": "analysis.fronts.frontier_command",
+    "import": "analysis.importers.import_command",
     "pack": "analysis.pack_command",
-    "paper": "analysis.paper_command",
-    "recommend": "analysis.recommend_command",
-    "report": "analysis.report_command",
+    "paper": "analysis.paper.paper_command",
+    "recommend": "analysis.recommending.recommend_command",
+    "report": "analysis.report.report_command",
 }
 """Name -> module whose `command` it is; read when it is asked for."""
 
@@ -120,6 +120,6 @@ def compare_command(
       pp-matrix run --backend socket,rpc --model mobilenet_v2 --out results/backends
       pp-analyze compare results/backends --by backend
     """
-    from analysis.compare_command import print_comparison
+    from analysis.comparing.compare_command import print_comparison
 
     print_comparison(directory, by, baseline, depths, format_, out)

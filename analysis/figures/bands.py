@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.comparison import place_words
+from analysis.comparing.comparison import place_words
 from analysis.operating_points import CHOICES, varying
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.breakdown import PART_COLUMNS
+from analysis.comparing.breakdown import PART_COLUMNS
 from analysis.figures.bands import DENSE_FROM, Band, finite, place
 from analysis.figures.frontier import SECONDS_FROM_S
 from analysis.operating_points import HIGH

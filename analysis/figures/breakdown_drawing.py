@@ -6,7 +6,7 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from analysis.breakdown import PARTS
+from analysis.comparing.breakdown import PARTS
 from analysis.figures.bands import FULL_WIDTH_IN, wide_enough
 from analysis.figures.breakdown import BreakdownInfo, BreakdownPanel
 from analysis.figures.cut_axis import SLOT_WIDTH, name_cuts, position

@@ -16,7 +16,7 @@ from analysis.operating_points import CHOICES, HIGH, varying
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.fronts import Front
+    from analysis.fronts.marking import Front
 
 SECONDS_FROM_S = 2.0
 """Latencies are drawn in milliseconds where all are below this."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from analysis.figures.frontier import SECONDS_FROM_S, better_words, point_label
 from analysis.figures.labels import Point
 from analysis.figures.staircase import Staircase
-from analysis.network_shift import BASELINE, ENTERS, LEAVES, ON_NEITHER, OTHER, STAYS, Shift
-from analysis.network_tables import cut_words, point_words
+from analysis.networks.shift import BASELINE, ENTERS, LEAVES, ON_NEITHER, OTHER, STAYS, Shift
+from analysis.networks.tables import cut_words, point_words
 from analysis.objectives import DEFAULT_OBJECTIVES, LATENCY, THROUGHPUT, Objective, columns_of
 from analysis.operating_points import CHOICES, HIGH, varying
 

@@ -11,7 +11,7 @@ from analysis.figures.frontier import view
 from analysis.figures.labels import Box, Point, place_labels
 from analysis.figures.networks import DOMINATED, FRONT, VISITED, NetworkMark, NetworksInfo, NetworksPanel
 from analysis.figures.style import GREY, INK, theme, value_marker
-from analysis.network_shift import ENTERS, LEAVES, STAYS
+from analysis.networks.shift import ENTERS, LEAVES, STAYS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from analysis.figures.frontier import FrontierInfo, Mark, Panel, better_words
+from analysis.fronts.own_data import OwnData, OwnFronts
 from analysis.objectives import Objective
-from analysis.own_data import OwnData, OwnFronts
 
 MOST_PANELS = 12
 

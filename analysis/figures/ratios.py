@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.compare_tables import ratio_columns
-from analysis.comparison import EQUAL, METRICS, UNKNOWN, Metric
+from analysis.comparing.compare_tables import ratio_columns
+from analysis.comparing.comparison import EQUAL, METRICS, UNKNOWN, Metric
 from analysis.figures.bands import DENSE_FROM, Band, finite, place
 
 _ROWS = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analysis.fronts.own_data import OwnData, OwnDataError, read_own_data
 from analysis.importers.defects import Numbers, general_defects
 from analysis.importers.writing import (
     SCHEMA,
@@ -24,7 +25,6 @@ from analysis.importers.writing import (
     stage,
 )
 from analysis.operating_points import MEASURED, STAGE_METRICS, table_columns
-from analysis.own_data import OwnData, OwnDataError, read_own_data
 
 JsonObject = dict[str, Any]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.breakdown import PART_COLUMNS
-from analysis.comparison import METRICS, ComparisonError, Metric, Pair, compare
+from analysis.comparing.breakdown import PART_COLUMNS
+from analysis.comparing.comparison import METRICS, ComparisonError, Metric, Pair, compare
 from analysis.markup import Column
 from analysis.numbers import MISSING, with_factor, with_uncertainty
 from analysis.operating_points import HIGH, LOW
@@ -47,7 +47,7 @@ class BackendPoint:
     throughput_img_s: Interval
     latency_s: Interval
     parts_s: tuple[float, ...]
-    """The latency by part, in the order of `analysis.breakdown.PARTS`; NaN where not known."""
+    """The latency by part, in the order of `analysis.comparing.breakdown.PARTS`; NaN where not known."""
     cpu_pct: tuple[float, ...]
     """Per stage."""
     gpu_pct: tuple[float, ...]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.breakdown import compare_frame, compare_points, loopback_hosts
+from analysis.comparing.breakdown import compare_frame, compare_points, loopback_hosts
 from analysis.paper.measured import Measured, measured_pipelines
 from analysis.paper.reference import reference_models
 

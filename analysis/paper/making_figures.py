@@ -11,8 +11,8 @@ from analysis.figures.blockwise_drawing import draw_blockwise
 from analysis.figures.breakdown_drawing import draw_breakdown
 from analysis.figures.frontier import get_frontier_info
 from analysis.figures.frontier_drawing import draw_frontier
-from analysis.fronts import mark_fronts
-from analysis.fronts_tables import attainment_rows
+from analysis.fronts.fronts_tables import attainment_rows
+from analysis.fronts.marking import mark_fronts
 from analysis.markup import markdown
 from analysis.operating_points import operating_points
 from analysis.output import free_stem, remark, save_figure, save_frame, save_table, slug

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.breakdown import PART_COLUMNS
-from analysis.comparison import place_words
+from analysis.comparing.breakdown import PART_COLUMNS
+from analysis.comparing.comparison import place_words
 from analysis.figures.frontier import SECONDS_FROM_S
 from analysis.operating_points import CHOICES, HIGH, varying
 from analysis.report.quantities import count
@@ -26,7 +26,7 @@ class Stack:
 
     cut: str
     parts: tuple[float, ...]
-    """In the order of `analysis.breakdown.PARTS`."""
+    """In the order of `analysis.comparing.breakdown.PARTS`."""
     latency: float
     half: float
     """Half width of the latency's 95 % t-interval; NaN where there is none."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from analysis.breakdown import PARTS
+from analysis.comparing.breakdown import PARTS
 from analysis.report.breakdowns import Stacks
 from analysis.report.fronts import FrontChart, Spot
 from analysis.report.quantities import number

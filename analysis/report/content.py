@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from analysis.breakdown import PART_COLUMNS, breakdown
+from analysis.comparing.breakdown import PART_COLUMNS, breakdown
 from analysis.output import origin
 from analysis.report.answers import answer_of
 from analysis.report.beside import Beside
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analysis.fronts import Front, Fronts
+    from analysis.fronts.marking import Front, Fronts
     from analysis.run import Run
 
 LARGE = 20_000
@@ -48,7 +48,7 @@ def gather(data: Run, *, with_samples: bool = True) -> Report:
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from analysis.fronts import mark_fronts
+    from analysis.fronts.marking import mark_fronts
     from analysis.operating_points import operating_points
 
     name = data.directory.resolve().name
@@ -77,7 +77,7 @@ def _report(
     *,
     with_samples: bool,
 ) -> Report:
-    from analysis.checks import read_and_examine
+    from analysis.gates.checks import read_and_examine
 
     examined = read_and_examine(data, with_samples=with_samples)
     validity = validity_words(data, examined)
@@ -130,7 +130,7 @@ def _front(number: int, front: Front, marked: Fronts, frame: pd.DataFrame, data:
 
 def _front_table(points: pd.DataFrame, title: str) -> Table | None:
     """The points of a front as `pp-analyze frontier` prints them, numbered as in the chart."""
-    from analysis.fronts_tables import points_columns
+    from analysis.fronts.fronts_tables import points_columns
     from analysis.markup import Column
     from analysis.objectives import DEFAULT_OBJECTIVES
 
@@ -145,7 +145,7 @@ def _front_table(points: pd.DataFrame, title: str) -> Table | None:
 
 def _fronts_table(marked: Fronts) -> Table | None:
     """One row per front, as `pp-analyze frontier` prints it."""
-    from analysis.fronts_tables import front_remarks, summary_columns, summary_rows
+    from analysis.fronts.fronts_tables import front_remarks, summary_columns, summary_rows
 
     rows = summary_rows(marked)
     if not rows:
@@ -168,9 +168,9 @@ def _breakdowns(marked: Fronts) -> tuple[Chart, ...]:
 
 def _shifts(data: Run, marked: Fronts, frame: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[str, ...]]:
     """What every other network does to the fronts of the baseline: tables and remarks; nothing with one network."""
-    from analysis.comparison import ordered_values, pick_baseline
-    from analysis.network_shift import ON_NEITHER, shift_networks
-    from analysis.network_tables import shift_remarks, shift_table, summary_table
+    from analysis.comparing.comparison import ordered_values, pick_baseline
+    from analysis.networks.shift import ON_NEITHER, shift_networks
+    from analysis.networks.tables import shift_remarks, shift_table, summary_table
     from analysis.objectives import DEFAULT_OBJECTIVES
 
     profiles = ordered_values(data.frame, data.run, "profile")
@@ -190,8 +190,8 @@ def _shifts(data: Run, marked: Fronts, frame: pd.DataFrame) -> tuple[tuple[Table
 
 def _answers(data: Run, points: pd.DataFrame, frame: pd.DataFrame) -> tuple[Answer, ...]:
     """Per model with a valid point what to deploy under each network where nothing is asked for."""
-    from analysis.recommendation import Wish, recommend
-    from analysis.recommendation_words import recommendation_lines
+    from analysis.recommending.recommendation import Wish, recommend
+    from analysis.recommending.recommendation_words import recommendation_lines
 
     measured = points[points["rounds"] > 0]
     answers = []

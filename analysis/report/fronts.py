@@ -17,7 +17,7 @@ from analysis.report.validity import depth_text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.fronts import Attainment, Front
+    from analysis.fronts.marking import Attainment, Front
 
 MOST_DOMINATED = 600
 """Dominated points of a chart: those of the lowest rank, then those nearest to the ideal."""

@@ -15,7 +15,7 @@ from analysis.report.quantities import count
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.fronts import Fronts
+    from analysis.fronts.marking import Fronts
     from analysis.run import Run
 
 NAMED_FRONTS = 6

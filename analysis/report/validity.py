@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.check_command import coverage_table, verdict_words
+from analysis.gates.check_command import coverage_table, verdict_words
 from analysis.report.document import Table, table_of
 from analysis.report.quantities import count
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.gates.violations import Examined
     from analysis.run import Run
-    from analysis.violations import Examined
 
 MOST_ROWS = 200
 """Rows of a list of cells; the rest is counted in the note, and in the embedded data."""

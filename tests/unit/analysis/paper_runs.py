@@ -5,7 +5,7 @@ from pathlib import Path
 import synthetic_run
 from synthetic_run import record, stage
 
-from analysis.breakdown import compare_frame, compare_points
+from analysis.comparing.breakdown import compare_frame, compare_points
 from analysis.paper.measured import measured_pipelines
 from analysis.run import frame_of_records
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import failed, invalid, record, stage
 
-from analysis.breakdown import (
+from analysis.comparing.breakdown import (
     CPU_S_PER_IMG,
     INTERFACE_RATIO,
     PART_COLUMNS,

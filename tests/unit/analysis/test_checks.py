@@ -2,7 +2,7 @@ import pytest
 from sampled_run import sampled
 from synthetic_run import failed, write_run
 
-from analysis.checks import BREAKS, NOTE, examine, find_violations
+from analysis.gates.checks import BREAKS, NOTE, examine, find_violations
 from analysis.run import read_run
 
 CLEAN = sampled()

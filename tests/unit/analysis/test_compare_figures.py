@@ -4,9 +4,9 @@ import math
 import pytest
 from synthetic_run import compared_sweep, failed, record, stage
 
-from analysis.breakdown import compare_frame, compare_points
-from analysis.compare_tables import with_ratios
-from analysis.comparison import compare, ordered_values
+from analysis.comparing.breakdown import compare_frame, compare_points
+from analysis.comparing.compare_tables import with_ratios
+from analysis.comparing.comparison import compare, ordered_values
 from analysis.figures.bands import bands_of, in_figures, wide_enough
 from analysis.figures.breakdown import Bar, BreakdownPanel, get_breakdown_info
 from analysis.figures.breakdown_drawing import draw_breakdown

@@ -3,13 +3,13 @@ import math
 import pytest
 from synthetic_run import compared_sweep, failed, invalid, record, stage
 
-from analysis.breakdown import compare_frame, compare_points
-from analysis.compare_remarks import listed, overall_remarks, point_remarks, round_remarks, term_remarks
-from analysis.compare_tables import breakdown_table, overall_rows, overall_table, ratios_table, with_ratios
-from analysis.comparison import compare, ordered_values
+from analysis.comparing.breakdown import compare_frame, compare_points
+from analysis.comparing.compare_remarks import listed, overall_remarks, point_remarks, round_remarks, term_remarks
+from analysis.comparing.compare_tables import breakdown_table, overall_rows, overall_table, ratios_table, with_ratios
+from analysis.comparing.comparison import compare, ordered_values
+from analysis.comparing.overall import overall
 from analysis.markup import fit, markdown
 from analysis.numbers import alike, with_factor
-from analysis.overall import overall
 from analysis.run import frame_of_records
 from analysis.tables import LINE_WIDTH
 

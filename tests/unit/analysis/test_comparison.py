@@ -4,9 +4,9 @@ import random
 import pytest
 from synthetic_run import compared_sweep, failed, invalid, record, stage
 
-from analysis.breakdown import compare_frame
-from analysis.comparison import METRICS, ComparisonError, compare, ordered_values, pick_axis, pick_baseline
-from analysis.overall import overall
+from analysis.comparing.breakdown import compare_frame
+from analysis.comparing.comparison import METRICS, ComparisonError, compare, ordered_values, pick_axis, pick_baseline
+from analysis.comparing.overall import overall
 from analysis.run import frame_of_records
 from analysis.statistics import ratio_interval
 

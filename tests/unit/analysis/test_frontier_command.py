@@ -228,7 +228,7 @@ def test_an_imported_run_may_not_know_its_pipeline(tmp_path, no_picture):
 def overlaid(monkeypatch):
     calls = []
     fake = SimpleNamespace(print_network_overlay=lambda *args: calls.append(args))
-    monkeypatch.setitem(sys.modules, "analysis.networks_command", fake)
+    monkeypatch.setitem(sys.modules, "analysis.networks.overlay", fake)
     return calls
 
 

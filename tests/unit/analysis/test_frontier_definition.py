@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from measured_points import front_by_definition
 from synthetic_run import record
 
-from analysis.frontier import nondominated
-from analysis.fronts import mark_fronts
+from analysis.fronts.dominance import nondominated
+from analysis.fronts.marking import mark_fronts
 from analysis.operating_points import operating_points
 from analysis.run import frame_of_records
 

@@ -12,10 +12,10 @@ from analysis.figures.labels import Box, leader_end, place_labels
 from analysis.figures.own_data import get_own_data_info
 from analysis.figures.staircase import Staircase, between
 from analysis.figures.style import save
-from analysis.fronts import mark_fronts
+from analysis.fronts.marking import mark_fronts
+from analysis.fronts.own_data import OwnData, fronts_of
 from analysis.objectives import DEFAULT_OBJECTIVES, THROUGHPUT, Objective
 from analysis.operating_points import operating_points
-from analysis.own_data import OwnData, fronts_of
 from analysis.run import frame_of_records
 
 

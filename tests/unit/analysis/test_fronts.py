@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from measured_points import COLUMNS, front_by_definition, measured
 from synthetic_run import failed, invalid, record
 
-from analysis.fronts import MARKS, mark_fronts
-from analysis.indicators import hypervolume
+from analysis.fronts.indicators import hypervolume
+from analysis.fronts.marking import MARKS, mark_fronts
+from analysis.fronts.resampling import resample_means
 from analysis.objectives import DEFAULT_OBJECTIVES, Objective, directions
 from analysis.operating_points import operating_points
-from analysis.resampling import resample_means
 from analysis.run import frame_of_records
 
 DRAWS = 40

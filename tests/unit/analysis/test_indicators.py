@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured_points import dominates, front_by_definition
 
-from analysis.indicators import (
+from analysis.fronts.indicators import (
     default_reference,
     dominance_ranks,
     epsilon_factor,

@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import failed, invalid, record, write_run
 
-from analysis.comparison import pick_baseline
-from analysis.frontier import nondominated
-from analysis.fronts import mark_fronts
-from analysis.indicators import epsilon_factor
+from analysis.comparing.comparison import pick_baseline
+from analysis.fronts.dominance import nondominated
+from analysis.fronts.indicators import epsilon_factor
+from analysis.fronts.marking import mark_fronts
 from analysis.markup import markdown
-from analysis.network_matching import match_points, with_granularity
-from analysis.network_shift import regrets, shift_networks
-from analysis.network_side import side_of
-from analysis.network_tables import cut_words, left_out_words, shift_remarks, shift_table, summary_rows, summary_table
-from analysis.networks_command import print_network_overlay
+from analysis.networks.matching import match_points, with_granularity
+from analysis.networks.overlay import print_network_overlay
+from analysis.networks.shift import regrets, shift_networks
+from analysis.networks.side import side_of
+from analysis.networks.tables import cut_words, left_out_words, shift_remarks, shift_table, summary_rows, summary_table
 from analysis.objectives import DEFAULT_OBJECTIVES, Objective
 from analysis.operating_points import operating_points
 from analysis.output import InputError

@@ -5,7 +5,7 @@ from synthetic_run import record
 from analysis.figures.networks import DOMINATED, FRONT, VISITED, get_networks_info, with_arrows
 from analysis.figures.networks_drawing import draw_networks
 from analysis.figures.style import save
-from analysis.network_shift import shift_networks
+from analysis.networks.shift import shift_networks
 from analysis.objectives import DEFAULT_OBJECTIVES, THROUGHPUT, Objective
 from analysis.operating_points import operating_points
 from analysis.run import frame_of_records

@@ -1,7 +1,7 @@
 import pytest
 
+from analysis.fronts.own_data import OwnDataError, fronts_of, read_own_data
 from analysis.objectives import Objective
-from analysis.own_data import OwnDataError, fronts_of, read_own_data
 
 LATENCY, THROUGHPUT = Objective("latency_s", False), Objective("throughput_img_s", True)
 BOTH = [LATENCY, THROUGHPUT]

@@ -8,7 +8,7 @@ from paper_runs import LAPTOP, SERVER, point, sweep, write
 from synthetic_run import failed, invalid
 
 import analysis.figures.style
-from analysis.paper_command import command
+from analysis.paper.paper_command import command
 
 
 @pytest.fixture(autouse=True)

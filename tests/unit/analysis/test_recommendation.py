@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import failed, record
 
-from analysis.criterion import BY_LATENCY, BY_THROUGHPUT, KNEE, WEIGHTS, Constraint, Criterion
-from analysis.frontier import nondominated
-from analysis.indicators import knee_points
-from analysis.more_rounds import NoCommand, more_rounds
+from analysis.fronts.dominance import nondominated
+from analysis.fronts.indicators import knee_points
 from analysis.operating_points import operating_points
-from analysis.recommendation import RecommendationError, Wish, recommend
-from analysis.recommendation_words import recommendation_lines
+from analysis.recommending.criterion import BY_LATENCY, BY_THROUGHPUT, KNEE, WEIGHTS, Constraint, Criterion
+from analysis.recommending.more_rounds import NoCommand, more_rounds
+from analysis.recommending.recommendation import RecommendationError, Wish, recommend
+from analysis.recommending.recommendation_words import recommendation_lines
+from analysis.recommending.telling_apart import MOST_ROUNDS, rounds_for_power, rounds_for_width, tell_apart
 from analysis.run import frame_of_records
-from analysis.telling_apart import MOST_ROUNDS, rounds_for_power, rounds_for_width, tell_apart
 
 WOBBLE = (0.0, 0.01, -0.01, 0.005, -0.005)
 
@@ -424,8 +424,8 @@ def test_the_crowd_is_drawn_where_it_matters(monkeypatch):
     chance = random.Random(1)
     records = [one for k in range(40) for one in rounds(k, 0.1 + chance.random(), 10 + 90 * chance.random(), n_cuts=60)]
     whole = recommended(records, latency_max_s=0.6).answers[0]
-    monkeypatch.setattr("analysis.field._CROWD", 10)
-    monkeypatch.setattr("analysis.field._CONTENDERS", 10)
+    monkeypatch.setattr("analysis.recommending.field._CROWD", 10)
+    monkeypatch.setattr("analysis.recommending.field._CONTENDERS", 10)
     part = recommended(records, latency_max_s=0.6).answers[0]
     assert (part.drawn, whole.drawn) == (10, 40)
     assert part.candidates["p_best"].count() == 10

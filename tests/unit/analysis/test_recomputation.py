@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampled_run import sampled
 
-from analysis.checks import BREAKS, NOTE, examine, find_violations
-from analysis.recomputation import recompute
-from analysis.rules.columns import measured, numbers
-from analysis.windows import Windows
+from analysis.gates.checks import BREAKS, NOTE, examine, find_violations
+from analysis.gates.recomputation import recompute
+from analysis.gates.rules.columns import measured, numbers
+from analysis.gates.windows import Windows
 
 CLEAN = sampled(profiles=("lan",), rounds=2)
 GPU = sampled(profiles=("lan",), rounds=2, gpu=True, batches=70, seed=3)

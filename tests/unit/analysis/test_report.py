@@ -226,8 +226,8 @@ def test_summary_and_facts_name_run_hosts_and_what_counts(report):
 
 
 def front_of(run, model="mobilenet_v2", profile="lan"):
-    from analysis.breakdown import PART_COLUMNS, breakdown
-    from analysis.fronts import mark_fronts
+    from analysis.comparing.breakdown import PART_COLUMNS, breakdown
+    from analysis.fronts.marking import mark_fronts
     from analysis.operating_points import operating_points
 
     frame = run.frame.assign(**breakdown(run.frame))

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from measured_points import measured
 from synthetic_run import failed, invalid, record
 
+from analysis.fronts.resampling import RoundMeans, resample_means
 from analysis.operating_points import operating_points
-from analysis.resampling import RoundMeans, resample_means
 from analysis.run import frame_of_records
 from analysis.statistics import t_interval
 

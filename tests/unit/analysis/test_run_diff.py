@@ -6,10 +6,10 @@ import pytest
 from scipy.stats import false_discovery_control, ttest_ind
 from synthetic_run import failed, invalid, record, write_run
 
+from analysis.gates.run_conditions import compare_conditions
+from analysis.gates.run_diff import RATIO, diff_runs, metric_named
+from analysis.gates.welch import Moments, welch
 from analysis.run import read_run
-from analysis.run_conditions import compare_conditions
-from analysis.run_diff import RATIO, diff_runs, metric_named
-from analysis.welch import Moments, welch
 
 THROUGHPUT, LATENCY, CPU, NETWORK = map(metric_named, ("throughput", "latency", "cpu", "network"))
 HOST = {

@@ -1,0 +1,1 @@
+"""One choice beside another at equal cells, and the `compare` command."""

@@ -1,0 +1,1 @@
+"""Fronts with what is not sure about them, and the `frontier` command."""

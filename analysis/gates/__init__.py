@@ -1,0 +1,1 @@
+"""What a run must satisfy, and the `check` and `diff` commands."""

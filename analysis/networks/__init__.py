@@ -1,0 +1,1 @@
+"""What changes from one network to another."""

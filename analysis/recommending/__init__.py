@@ -1,0 +1,1 @@
+"""Which operating point to take, how sure that is, and the `recommend` command."""
