@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,11 @@ class Run:
     Measurements are floats, NaN where null. Texts, flags and the axes (whole numbers, `depth` None where an imported
     result does not know it) are objects, None where null.
     """
+
+    @cached_property
+    def measured(self) -> pd.DataFrame:
+        """The rows of `frame` that have measurements, valid or not, numbered from 0."""
+        return self.frame[self.frame["status"] == "ok"].reset_index(drop=True)
 
 
 def read_run(directory: Path) -> Run:

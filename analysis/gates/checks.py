@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analysis.gates.recomputation import examine_samples
-from analysis.gates.rules.columns import measured
 from analysis.gates.rules.drift import examine_rounds, examine_windows
 from analysis.gates.rules.hosts import examine_hosts
 from analysis.gates.rules.network import examine_network
@@ -52,7 +51,7 @@ def examine(data: Run, samples: pd.DataFrame | None, lost: str = "") -> list[Exa
     `samples` is what `read_samples` gives, None where there are none (or none are wanted); `lost` says why they
     could not be read.
     """
-    frame = measured(data.frame)
+    frame = data.measured
     windows = None if samples is None else Windows(samples, frame)
     rules = [*examine_records(data), *examine_network(data), *examine_plan(data), *examine_hosts(data)]
     rules.append(examine_rounds(data))

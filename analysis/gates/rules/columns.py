@@ -63,11 +63,6 @@ def total_of_stages(frame: pd.DataFrame, metric: str) -> Floats:
     return np.where((known == counts) & (counts > 0), np.nansum(values, axis=1), np.nan)
 
 
-def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that were measured, valid or not, counted anew from 0."""
-    return frame[frame["status"] == "ok"].reset_index(drop=True)
-
-
 def place(frame: pd.DataFrame, row: int) -> Place:
     """Where row number `row` belongs."""
     # Arrays, not `.iloc`: a bad run has a violation for every record.

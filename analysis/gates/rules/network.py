@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.gates.rules.columns import measured, numbers, place, texts
+from analysis.gates.rules.columns import numbers, place, texts
 from analysis.gates.violations import BREAKS, NOTE, Examined, Violation
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from analysis.run import Run
 
@@ -27,7 +29,7 @@ _PROBED = ("rtt_s", "bandwidth_bit_s")
 
 def examine_network(data: Run) -> list[Examined]:
     """Whether each segment with measurements has its two probes, and each probe is what the profile declares."""
-    frame = measured(data.frame)
+    frame = data.measured
     rows: dict[str, list[int]] = {}
     for row, segment in enumerate(texts(frame, "segment")):
         if segment is not None:
@@ -41,7 +43,9 @@ def examine_network(data: Run) -> list[Examined]:
     violations: list[Violation] = []
     for segment, records in rows.items():
         violations += _of_segment(segment, probes.get(segment, {}), len(records))
-    violations += _of_records(frame, {name: found["before"] for name, found in probes.items() if "before" in found})
+    violations += _of_records(
+        frame, rows, {name: found["before"] for name, found in probes.items() if "before" in found}
+    )
     bare = _bare_rtts(data)
     profiles = data.run.get("profiles") or {}
     for probe in data.probes:
@@ -68,24 +72,31 @@ def _of_segment(segment: str, found: Mapping[str, JsonObject], records: int) -> 
             yield _violation(probe, "measured late, when the run was resumed", NOTE)
 
 
-def _of_records(frame: pd.DataFrame, before: Mapping[str, JsonObject]) -> Iterator[Violation]:
+def _of_records(
+    frame: pd.DataFrame, rows: Mapping[str, Sequence[int]], before: Mapping[str, JsonObject]
+) -> Iterator[Violation]:
     """Records must have the profile, the pipeline and the figures of the probe before their segment."""
-    columns = [frame[axis].tolist() for axis in _PROBED_AXES] + [numbers(frame, c).tolist() for c in _PROBED]
-    for row, (segment, *values) in enumerate(zip(texts(frame, "segment"), *columns, strict=True)):
-        probe = before.get(segment or "")
+    import numpy as np
+
+    texts_of = {axis: frame[axis].to_numpy(dtype=object) for axis in _PROBED_AXES}
+    numbers_of = {column: numbers(frame, column) for column in _PROBED}
+    for segment, members in rows.items():
+        probe = before.get(segment)
         if probe is None:
             continue
-        pairs = zip((*_PROBED_AXES, *_PROBED), values, strict=True)
-        differing = [column for column, value in pairs if not _same(value, probe.get(column))]
-        if differing:
+        at = np.array(members)
+        other = {axis: values[at] != probe.get(axis) for axis, values in texts_of.items()}
+        other |= {c: ~_same(values[at], probe.get(c)) for c, values in numbers_of.items()}
+        for index in np.flatnonzero(np.any(list(other.values()), axis=0)).tolist():
+            differing = [column for column, differs in other.items() if differs[index]]
             words = f"has another {' and '.join(differing)} than the probe before its segment {segment}"
-            yield Violation("network", *place(frame, row), words, BREAKS)
+            yield Violation("network", *place(frame, members[index]), words, BREAKS)
 
 
-def _same(recorded: Any, probed: Any) -> bool:
-    if isinstance(recorded, float) and isinstance(probed, int | float):
-        return math.isclose(recorded, probed, rel_tol=_SAME)
-    return bool(recorded == probed)
+def _same(recorded: NDArray[np.float64], probed: float | None) -> NDArray[np.bool_]:
+    import numpy as np
+
+    return np.isclose(recorded, np.nan if probed is None else probed, rtol=_SAME, atol=0.0)
 
 
 def _bare_rtts(data: Run) -> dict[str, float]:

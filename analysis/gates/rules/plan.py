@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from analysis.gates.rules.columns import measured, numbers, place, texts, whole
+from analysis.gates.rules.columns import numbers, place, texts, whole
 from analysis.gates.violations import BREAKS, NOTE, Examined, Violation
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _window(data: Run) -> Examined:
     """Windows shorter than any entry of the spec allows, and such that hold too few batches to be checked well."""
     import numpy as np
 
-    frame = measured(data.frame)
+    frame = data.measured
     n = numbers(frame, "window_batches")
     known = np.isfinite(n)
     asked = _asked_batches(data.run)
@@ -137,7 +137,9 @@ def _asked_batches(run: Mapping[str, Any]) -> int:
 
 def _hashes(data: Run) -> Examined:
     """One graph per model; one weight hash per model and declared weights; as run.json has them."""
-    frame = measured(data.frame)
+    import pandas as pd
+
+    frame = data.measured
     says = "one graph hash and one weight hash per model"
     declared: dict[str, dict[str, set[str]]] = {}
     for model in data.run.get("models") or []:
@@ -150,9 +152,10 @@ def _hashes(data: Run) -> Examined:
         hashes = texts(frame, name)
         checked = max(checked, sum(value is not None for value in hashes))
         by_model: dict[str, dict[str, list[int]]] = {}
-        for row, (model, value) in enumerate(zip(frame["model"], hashes, strict=True)):
-            if value is not None:
-                by_model.setdefault(str(model), {}).setdefault(value, []).append(row)
+        known = pd.DataFrame({"model": frame["model"].map(str), "value": hashes}).dropna()
+        groups = cast("dict[tuple[str, str], pd.Index[int]]", known.groupby(["model", "value"], sort=False).groups)
+        for (of_model, digest), rows in groups.items():
+            by_model.setdefault(of_model, {})[digest] = rows.tolist()
         for model, found in by_model.items():
             violations += _differing(frame, name, model, found, declared.get(model, {}).get(name, set()))
     return Examined("hashes", says, checked, "records", tuple(violations), "" if checked else "no record has a hash")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.gates.rules.columns import measured, numbers, place, stage_count, stage_numbers, texts, total_of_stages
+from analysis.gates.rules.columns import numbers, place, stage_count, stage_numbers, texts, total_of_stages
 from analysis.gates.violations import BREAKS, NOTE, Examined, Violation
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def row_rules(frame: pd.DataFrame, run: Mapping[str, Any]) -> list[RowRule]:
 
 def examine_records(data: Run) -> list[Examined]:
     """Every rule of a single record, and whether records are marked valid exactly where they keep all of them."""
-    frame = measured(data.frame)
+    frame = data.measured
     rules = row_rules(frame, data.run)
     return [*(_examined(rule, frame) for rule in rules), _validity(data, frame, rules)]
 

@@ -10,7 +10,7 @@ from sampled_run import sampled
 
 from analysis.gates.checks import BREAKS, NOTE, examine, find_violations
 from analysis.gates.recomputation import recompute
-from analysis.gates.rules.columns import measured, numbers
+from analysis.gates.rules.columns import numbers
 from analysis.gates.windows import Windows
 
 CLEAN = sampled(profiles=("lan",), rounds=2)
@@ -184,7 +184,7 @@ def test_windows_against_the_standard_library(values, chance):
 
 def test_a_stage_with_an_unknown_duration_has_no_mean(tmp_path):
     run = GPU.copy()
-    frame = measured(run.read(tmp_path).frame)
+    frame = run.read(tmp_path).measured
     values = recompute(Windows(run.samples, frame), frame, run.run).values
     assert np.isnan(values["stage2_recv_s"]).all(), "rpc does not say; null in every sample"
     two = numbers(frame, "n_stages") == 2
