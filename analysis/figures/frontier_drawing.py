@@ -79,7 +79,7 @@ def draw_frontier(info: FrontierInfo) -> Figure:
             handletextpad=0.4,
         )
         if info.notes:
-            text = wrapped_notes(info, 78 * across)
+            text = wrapped_notes(info, 72 * across)
             figure.supxlabel(text, x=0.01, ha="left", fontsize=6.5, color=GREY, linespacing=1.3)
         # The layout must be final before a label can be measured against the points.
         figure.draw_without_rendering()
