@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.frontier import FrontierInfo, Mark, Panel, view, wrapped_notes
+from analysis.figures.label_text import LOOK, page_spots, text_size
 from analysis.figures.labels import Box, Point, leader_end, place_labels
 from analysis.figures.staircase import between
 from analysis.figures.style import FAINT, GREY, INK, PANEL_HEIGHT_IN, PANEL_WIDTH_IN, theme
@@ -23,7 +24,6 @@ _MARK_SIZE = 5.5
 _FAINT_SIZE = 3.8
 _INVALID_SIZE = 5.1
 _KNEE_SIZE = 10.0
-_LABEL_SIZE = 7.0
 _LEADER_FROM_PT = 12.0
 _BAND = "#d9dde6"
 _IMAGE_DPI = 200
@@ -235,18 +235,22 @@ def _label_panel(ax: Axes, panel: Panel, x_maximised: bool, to_points: float) ->
     front, named = panel.nameable, panel.named
     if not named:
         return
-    spots = _spots(ax, [(mark.x, mark.y) for mark in named], to_points)
-    others = _spots(ax, [(mark.x, mark.y) for mark in front], to_points)
+    spots = page_spots(ax, [(mark.x, mark.y) for mark in named], to_points)
+    others = page_spots(ax, [(mark.x, mark.y) for mark in front], to_points)
     dominated = [(mark.x, mark.y) for mark in panel.marks if not mark.on_frontier]
-    faint = [Box.around(spot, _FAINT_SIZE, _FAINT_SIZE) for spot in _spots(ax, dominated, to_points)]
-    apart = [Box.around(spot, _INVALID_SIZE, _INVALID_SIZE) for spot in _spots(ax, panel.invalid, to_points)]
-    sizes = [_text_size(ax, mark.caption, to_points) for mark in named]
+    faint = [Box.around(spot, _FAINT_SIZE, _FAINT_SIZE) for spot in page_spots(ax, dominated, to_points)]
+    apart = [Box.around(spot, _INVALID_SIZE, _INVALID_SIZE) for spot in page_spots(ax, panel.invalid, to_points)]
+    sizes = [text_size(ax, mark.caption, to_points) for mark in named]
     centres = place_labels(
         spots,
         sizes,
         Box(*(float(side) * to_points for side in ax.bbox.extents)),
         marks=[Box.around(spot, _MARK_SIZE + 1, _MARK_SIZE + 1) for spot in others],
-        strokes=[*_stairs(_spots(ax, panel.staircase, to_points), x_maximised), *_bars(ax, named, to_points), *apart],
+        strokes=[
+            *_stairs(page_spots(ax, panel.staircase, to_points), x_maximised),
+            *_bars(ax, named, to_points),
+            *apart,
+        ],
         faint=faint,
     )
     leaders = []
@@ -259,13 +263,6 @@ def _label_panel(ax: Axes, panel: Panel, x_maximised: bool, to_points: float) ->
     if left_out := centres.count(None) + len(front) - len(named):
         words = f"{left_out} label{'s' if left_out > 1 else ''} left out"
         ax.text(1.0, 1.02, words, transform=ax.transAxes, ha="right", fontsize=6, color=GREY)
-
-
-def _spots(ax: Axes, places: Sequence[Point], to_points: float) -> list[Point]:
-    """Where data coordinates are on the page, in points."""
-    if not places:
-        return []
-    return [(float(x) * to_points, float(y) * to_points) for x, y in ax.transData.transform(list(places))]
 
 
 def _stairs(spots: Sequence[Point], x_maximised: bool) -> list[Box]:
@@ -286,16 +283,9 @@ def _bars(ax: Axes, marks: Sequence[Mark], to_points: float) -> list[Box]:
         for dx, dy in reaches:
             if math.isfinite(dx + dy):
                 ends = [(mark.x - dx, mark.y - dy), (mark.x + dx, mark.y + dy)]
-                (left, bottom), (right, top) = _spots(ax, ends, to_points)
+                (left, bottom), (right, top) = page_spots(ax, ends, to_points)
                 boxes.append(Box(left - 0.5, bottom - 0.5, right + 0.5, top + 0.5))
     return boxes
-
-
-def _text_size(ax: Axes, label: str, to_points: float) -> tuple[float, float]:
-    text = ax.text(0, 0, label, fontsize=_LABEL_SIZE)
-    extent = text.get_window_extent()
-    text.remove()
-    return extent.width * to_points + 2, extent.height * to_points + 1
 
 
 def _write_label(ax: Axes, mark: Mark, offset: Point) -> None:
@@ -303,12 +293,7 @@ def _write_label(ax: Axes, mark: Mark, offset: Point) -> None:
         mark.caption,
         (mark.x, mark.y),
         xytext=offset,
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        fontsize=_LABEL_SIZE,
-        color=INK,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"},
+        **LOOK,
         zorder=6,
     )
     label.set_in_layout(False)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.frontier import view
+from analysis.figures.label_text import LOOK, page_spots, text_size
 from analysis.figures.labels import Box, Point, place_labels
 from analysis.figures.networks import DOMINATED, FRONT, VISITED, NetworkMark, NetworksInfo, NetworksPanel
 from analysis.figures.style import GREY, INK, theme, value_marker
@@ -29,7 +30,6 @@ _ARROW_INK = {STAYS: INK, ENTERS: INK, LEAVES: GREY}
 _SIZES = {FRONT: 5.2, VISITED: 4.2, DOMINATED: 2.6}
 _BASELINE_LARGER = 1.3
 """So that the baseline's mark shows around that of a network where the point has not moved."""
-_LABEL_SIZE = 7.0
 _SHORTEST_ARROW_PT = 12.0
 _LEADER_FROM_PT = 12.0
 _RASTER_FROM = 500
@@ -61,7 +61,7 @@ def draw_networks(info: NetworksInfo) -> Figure:
         figure.supxlabel(info.wrapped_notes(132), x=0.01, ha="left", fontsize=6.5, color=GREY, linespacing=1.3)
         # The layout must be final before a label or an arrow can be measured.
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         for ax, panel in zip(axes, info.panels, strict=True):
             shapes = [networks.index(network) for network in panel.networks]
             strokes = _draw_arrows(ax, panel, to_points=72.0 / figure.dpi)
@@ -124,7 +124,7 @@ def _draw_arrows(ax: Axes, panel: NetworksPanel, to_points: float) -> list[Box]:
     """Draw the arrows whose ends are apart on the page; returns where they run, as small boxes."""
     strokes: list[Box] = []
     for arrow in panel.arrows:
-        start, end = _spots(ax, [arrow.start, arrow.end], to_points)
+        start, end = page_spots(ax, [arrow.start, arrow.end], to_points)
         if math.dist(start, end) < _SHORTEST_ARROW_PT:
             continue
         ax.annotate(
@@ -171,17 +171,17 @@ def _label_panel(
         for mark in sorted(marks, key=lambda mark: (mark.x, mark.y))
         if mark.label
     ]
-    spots = _spots(ax, [(mark.x, mark.y) for _, mark in named], to_points)
+    spots = page_spots(ax, [(mark.x, mark.y) for _, mark in named], to_points)
     solid = [(mark.x, mark.y) for marks in panel.marks for mark in marks if mark.role != DOMINATED]
     faint = [(mark.x, mark.y) for marks in panel.marks for mark in marks if mark.role == DOMINATED]
     stairs = [box for edge in panel.edges(x_maximised=x_maximised) for box in _edge_boxes(ax, edge, to_points)]
     centres = place_labels(
         spots,
-        [_text_size(ax, mark.label, to_points) for _, mark in named],
+        [text_size(ax, mark.label, to_points) for _, mark in named],
         Box(*(float(side) * to_points for side in ax.bbox.extents)),
-        marks=[Box.around(spot, _SIZES[FRONT] + 1, _SIZES[FRONT] + 1) for spot in _spots(ax, solid, to_points)],
+        marks=[Box.around(spot, _SIZES[FRONT] + 1, _SIZES[FRONT] + 1) for spot in page_spots(ax, solid, to_points)],
         strokes=[*strokes, *stairs],
-        faint=[Box.around(spot, _SIZES[DOMINATED], _SIZES[DOMINATED]) for spot in _spots(ax, faint, to_points)],
+        faint=[Box.around(spot, _SIZES[DOMINATED], _SIZES[DOMINATED]) for spot in page_spots(ax, faint, to_points)],
     )
     for (shape, mark), spot, centre in zip(named, spots, centres, strict=True):
         if centre is not None:
@@ -190,28 +190,14 @@ def _label_panel(
         ax.text(0.99, 0.01, f"{left_out} labels left out", transform=ax.transAxes, ha="right", fontsize=6, color=GREY)
 
 
-def _spots(ax: Axes, places: Sequence[Point], to_points: float) -> list[Point]:
-    """Where data coordinates are on the page, in points."""
-    if not places:
-        return []
-    return [(float(x) * to_points, float(y) * to_points) for x, y in ax.transData.transform(list(places))]
-
-
 def _edge_boxes(ax: Axes, edge: Sequence[Point], to_points: float) -> list[Box]:
     """The upright and lying lines of an edge, as thin boxes."""
     boxes = []
-    for (x1, y1), (x2, y2) in pairwise(_spots(ax, edge, to_points)):
+    for (x1, y1), (x2, y2) in pairwise(page_spots(ax, edge, to_points)):
         left, right = sorted((x1, x2))
         bottom, top = sorted((y1, y2))
         boxes.append(Box(left - 0.5, bottom - 0.5, right + 0.5, top + 0.5))
     return boxes
-
-
-def _text_size(ax: Axes, label: str, to_points: float) -> tuple[float, float]:
-    text = ax.text(0, 0, label, fontsize=_LABEL_SIZE)
-    extent = text.get_window_extent()
-    text.remove()
-    return extent.width * to_points + 2, extent.height * to_points + 1
 
 
 def _write_label(ax: Axes, mark: NetworkMark, offset: Point, colour: str) -> None:
@@ -221,13 +207,8 @@ def _write_label(ax: Axes, mark: NetworkMark, offset: Point, colour: str) -> Non
         mark.label,
         (mark.x, mark.y),
         xytext=offset,
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        fontsize=_LABEL_SIZE,
-        color=INK,
+        **LOOK,
         arrowprops=leader,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"},
         zorder=7,
     ).set_in_layout(False)
 
