@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from analysis.markup import Column, fit, latex, markdown
+from analysis.objectives import DEFAULT_OBJECTIVES, columns_of
 from analysis.tables import LINE_WIDTH, write_csv, write_frame
 from paretopipe_runtime.results import ResultsError, newest_run
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from analysis.objectives import Objective
     from analysis.run import Run
 
 
@@ -101,7 +103,7 @@ def save_frame(stem: Path, frame: pd.DataFrame) -> None:
 @contextmanager
 def _csv_file(stem: Path) -> Iterator[IO[str]]:
     path = stem.with_name(stem.name + ".csv")
-    with _writing(stem):
+    with writing(stem):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             yield file
@@ -112,14 +114,15 @@ def save_figure(figure: Figure, stem: Path) -> None:
     """Write `stem`.png and `stem`.svg and tell their paths. Raises InputError."""
     from analysis.figures.style import save
 
-    with _writing(stem):
+    with writing(stem):
         written = save(figure, stem)
     for path in written:
         remark(str(path))
 
 
 @contextmanager
-def _writing(stem: Path) -> Iterator[None]:
+def writing(stem: Path) -> Iterator[None]:
+    """What goes wrong with a file while this is open is an InputError."""
     try:
         yield
     except OSError as error:
@@ -135,6 +138,12 @@ def free_stem(stem: str, taken: set[str]) -> str:
         free = f"{stem}-{number}"
     taken.add(free)
     return free
+
+
+def objectives_suffix(objectives: Iterable[Objective]) -> str:
+    """What tells files of other objectives from those of latency and throughput; empty for these."""
+    chosen = tuple(objectives)
+    return "" if chosen == DEFAULT_OBJECTIVES else "-" + "-".join(map(slug, columns_of(chosen)))
 
 
 def slug(text: str) -> str:

@@ -26,6 +26,7 @@ from analysis.output import (
     InputError,
     free_stem,
     no_valid_point,
+    objectives_suffix,
     open_run,
     origin,
     print_columns,
@@ -33,6 +34,7 @@ from analysis.output import (
     save_frame,
     save_table,
     slug,
+    writing,
 )
 from analysis.point_remarks import column_remarks, round_remarks
 from analysis.tables import write_frame
@@ -82,7 +84,7 @@ def print_frontier(directory: Path | None, request: Request) -> None:
     folder = request.out or data.directory / "figures"
     _draw(marked, frame, request, folder, origin(data))
     rows = summary_rows(marked)
-    save_table(folder / f"fronts-by-{slug(request.by)}{_suffix(request.objectives)}", rows, list(rows[0]))
+    save_table(folder / f"fronts-by-{slug(request.by)}{objectives_suffix(request.objectives)}", rows, list(rows[0]))
     if request.overlay and marked.points["profile"].nunique() > 1:
         from analysis.networks.overlay import print_network_overlay
 
@@ -112,11 +114,6 @@ def _print(marked: Fronts, request: Request) -> None:
         remark(text)
 
 
-def _suffix(objectives: Sequence[Objective]) -> str:
-    """What tells files of other objectives from those of latency and throughput."""
-    return "" if tuple(objectives) == DEFAULT_OBJECTIVES else "-" + "-".join(map(slug, columns_of(objectives)))
-
-
 def _draw(marked: Fronts, records: pd.DataFrame, request: Request, folder: Path, notes: list[str]) -> None:
     """Two csv and one picture per profile and value of `by`."""
     import numpy as np
@@ -137,7 +134,7 @@ def _draw(marked: Fronts, records: pd.DataFrame, request: Request, folder: Path,
             continue
         title = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in zip(keys, values, strict=True))
         info = get_frontier_info(group, here, title, notes, fronts, marked.draws)
-        path = folder / f"frontier-{stem}{_suffix(request.objectives)}"
+        path = folder / f"frontier-{stem}{objectives_suffix(request.objectives)}"
         tables.append((path, group, fronts))
         if len(info.panels) <= _MOST_PANELS:
             jobs.append((info, path))
@@ -148,12 +145,10 @@ def _draw(marked: Fronts, records: pd.DataFrame, request: Request, folder: Path,
             save_frame(path, group)
             if rows := attainment_rows(fronts):
                 save_table(path.with_name(path.name + "-attainment"), rows, list(rows[0]))
-        try:
+        with writing(folder):
             for paths in written:
                 for path in paths:
                     remark(str(path))
-        except OSError as error:
-            raise InputError(f"{error.filename}: {error.strerror}; name another place with --out DIR") from error
 
 
 def _by_condition(fronts: Sequence[Front], keys: Sequence[str]) -> dict[tuple[str, ...], list[Front]]:

@@ -77,7 +77,7 @@ def command(
     from analysis.gates.run_conditions import compare_conditions
     from analysis.gates.run_diff import DIFF_COLUMNS, diff_runs, metric_named
     from analysis.output import InputError, open_run, print_columns, remark
-    from analysis.tables import frame_rows, write_csv
+    from analysis.tables import write_frame
 
     runs = open_run(first), open_run(second)
     conditions = compare_conditions(*runs)
@@ -91,7 +91,7 @@ def command(
         raise nothing_to_compare(found, runs)
     above = difference_lines(conditions)
     if format_ == "csv":
-        write_csv(frame_rows(found.points), DIFF_COLUMNS, sys.stdout)
+        write_frame(found.points[list(DIFF_COLUMNS)], sys.stdout)
         for line in [*above, *overall_lines(found)]:
             remark(line)
     else:

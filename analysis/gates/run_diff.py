@@ -13,6 +13,7 @@ from analysis.gates.rules.columns import numbers, texts, total_of_stages
 from analysis.gates.welch import FALSE_DISCOVERIES, Moments, Welch, adjusted, welch
 from analysis.operating_points import HIGH, LOW, placement
 from analysis.statistics import Ratio
+from analysis.tables import frame_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +80,8 @@ def diff_runs(first: Run, second: Run, metric: Metric, limit_pct: float | None =
     """
     ours, theirs = _values(first.frame, metric), _values(second.frame, metric)
     both = _described(ours).merge(_described(theirs), on=_KEY, how="outer", suffixes=("_a", "_b"), indicator=True)
-    only = {side: [_words(row) for row in _rows(both[both["_merge"] == side])] for side in ("left_only", "right_only")}
+    sides = ("left_only", "right_only")
+    only = {side: [_words(row) for row in frame_rows(both[both["_merge"] == side])] for side in sides}
     both = both[both["_merge"] == "both"].reset_index(drop=True)
     left_out = _left_out(both, metric)
     both = both[[not reason for _, reason in left_out] if left_out else slice(None)].reset_index(drop=True)
@@ -139,10 +141,6 @@ def _described(values: pd.DataFrame) -> pd.DataFrame:
     return logs.join(first).reset_index()
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-
-
 def _words(row: dict[str, Any]) -> str:
     """`lan mobilenet_v2 P3 socket eager pi-to-pi batch 8 depth 1`."""
     split = next((row[name] for name in ("split", "split_a", "split_b") if isinstance(row.get(name), str)), "?")
@@ -154,7 +152,7 @@ def _words(row: dict[str, Any]) -> str:
 def _left_out(both: pd.DataFrame, metric: Metric) -> list[tuple[str, str]]:
     """Each point and why it is not compared; empty where it is."""
     found = []
-    for row in _rows(both):
+    for row in frame_rows(both):
         differing = [
             name.replace("_", " ")
             for name in _HASHES
@@ -268,7 +266,7 @@ def _beyond(
     if limit_pct is None:
         return []
     sure = points[points["p_beyond_limit_adjusted"] < FALSE_DISCOVERIES]
-    found = [f"{_words(row)}: {_ratio_words(_ratio(row), metric)}" for row in _rows(sure)]
+    found = [f"{_words(row)}: {_ratio_words(_ratio(row), metric)}" for row in frame_rows(sure)]
     for line in overall:
         least = 1 / line.ratio.high if metric.more_is_better else line.ratio.low
         if least > 1 + limit_pct / 100:

@@ -12,9 +12,19 @@ from analysis.comparing.comparison import ComparisonError, ordered_values, pick_
 from analysis.fronts.run_objectives import with_derived
 from analysis.networks.shift import ON_NEITHER, Shift, shift_networks
 from analysis.networks.tables import SUMMARY_COLUMNS, shift_remarks, shift_table, summary_rows, summary_table
-from analysis.objectives import DEFAULT_OBJECTIVES, columns_of
-from analysis.output import InputError, free_stem, origin, print_columns, remark, save_figure, save_table, slug
-from analysis.tables import frame_rows
+from analysis.objectives import columns_of
+from analysis.output import (
+    InputError,
+    free_stem,
+    objectives_suffix,
+    origin,
+    print_columns,
+    remark,
+    save_figure,
+    save_frame,
+    save_table,
+    slug,
+)
 
 if TYPE_CHECKING:
     from analysis.fronts.marking import Fronts
@@ -48,7 +58,7 @@ def print_network_overlay(data: Run, marked: Fronts, folder: Path, format_: str,
     sys.stdout.flush()
     for line in shift_remarks(shifts, apart):
         remark(line)
-    suffix = "" if objectives == DEFAULT_OBJECTIVES else "-" + "-".join(map(slug, columns_of(objectives)))
+    suffix = objectives_suffix(objectives)
     save_table(folder / f"networks{suffix}", summary_rows(shifts, apart), SUMMARY_COLUMNS)
     stems: set[str] = set()
     for model in dict.fromkeys(shift.model for shift in shifts):
@@ -72,6 +82,5 @@ def _write(shifts: list[Shift], stem: Path, notes: list[str]) -> None:
         remark(f"no picture of {model} under two networks: it has two axes, and there are {len(objectives)} objectives")
     named = [shift.points.assign(baseline=shift.baseline, network=shift.other) for shift in shifts]
     points = pd.concat(named, ignore_index=True)
-    columns = ["model", "baseline", "network"]
-    columns += [str(column) for column in points.columns if column not in columns]
-    save_table(stem, frame_rows(points), columns)
+    first = ["model", "baseline", "network"]
+    save_frame(stem, points[[*first, *(column for column in points.columns if column not in first)]])

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.comparing.breakdown import PART_COLUMNS, PARTS
 from analysis.numbers import MISSING, significant
 from analysis.operating_points import HIGH
 from analysis.report.quantities import measured, number, percent
 from analysis.report.validity import depth_text
 
 Row = Mapping[str, Any]
-_PARTS = (
-    ("breakdown_compute_s", "compute"),
-    ("breakdown_serialize_s", "serialize"),
-    ("breakdown_queue_s", "queue"),
-    ("breakdown_network_s", "network"),
-)
 
 
 def cut_words(row: Row) -> str:
@@ -55,7 +50,11 @@ def point_lines(row: Row, hosts: Sequence[str], factor: float, unit: str) -> lis
     ]
     stages = stage_words(row, hosts, factor, unit)
     lines += [f"computing: {stages}"] if stages else []
-    parts = [f"{name} {_time(row.get(column), factor)}" for column, name in _PARTS if column in row]
+    parts = [
+        f"{name} {_time(row.get(column), factor)}"
+        for name, column in zip(PARTS, PART_COLUMNS, strict=True)
+        if column in row
+    ]
     if parts and not any(part.endswith(MISSING) for part in parts):
         lines.append(f"latency by part: {', '.join(parts)} {unit}")
     lines.append(f"on the front in {percent(row['membership'])} of the draws, rank {_rank(row['dominance_rank'])}")
