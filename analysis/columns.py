@@ -60,6 +60,26 @@ class Columns:
             pieces.append(self._piece(key, values))
         self._lengths.append(len(rows))
 
+    def extend(self, other: Columns) -> None:
+        """Append the rows of columns of the same kind: afterwards as if they had been added here."""
+        for key in other._pieces:
+            self._pieces.setdefault(key, [None] * len(self._lengths))
+        missing: list[Piece] = [None] * len(other._lengths)
+        for key, pieces in self._pieces.items():
+            pieces += other._pieces.get(key, missing)
+        self._lengths += other._lengths
+        self._nested |= other._nested
+        self._getter, self._blank = None, dict.fromkeys(self._pieces)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To hand to another process: many small arrays take a multiple of the time of a few large ones."""
+        keys = {key: _joined(pieces) for key, pieces in self._pieces.items()}
+        return self.__dict__ | {"_pieces": keys, "_texts": {}, "_getter": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pieces = {key: _parted(pieces, self._lengths) for key, pieces in state["_pieces"].items()}
+
     def _values(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
         """One sequence per known key, in order; new keys become known."""
         if self._getter and all(map(len(self._pieces).__eq__, map(len, rows))):
@@ -133,3 +153,25 @@ class Columns:
                 column[start : start + length] = piece
             start += length
         return column
+
+
+def _joined(pieces: Sequence[Piece]) -> tuple[list[bool], list[NDArray[Any]]]:
+    """Which pieces there are, and these: as one array where they are of one kind."""
+    import numpy as np
+
+    there: list[NDArray[Any]] = [piece for piece in pieces if piece is not None]
+    if len({piece.dtype for piece in there}) == 1:
+        there = [np.concatenate(there)]
+    return [piece is not None for piece in pieces], there
+
+
+def _parted(joined: tuple[list[bool], list[NDArray[Any]]], lengths: Sequence[int]) -> list[Piece]:
+    """What `_joined` was made of."""
+    import numpy as np
+
+    found, arrays = joined
+    if len(arrays) == 1:
+        sizes = [length for is_there, length in zip(found, lengths, strict=True) if is_there]
+        arrays = np.split(arrays[0], np.cumsum(sizes)[:-1])
+    pieces = iter(arrays)
+    return [next(pieces) if is_there else None for is_there in found]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.beside import Beside
 from analysis.columns import Columns, NumberError, is_measurement
 from analysis.operating_points import AXES, table_columns
-from paretopipe_runtime.results import ResultsError, open_files, records_file
+from paretopipe_runtime.results import ResultsError, RunFiles, open_files, records_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 _WHOLE = ("schema", "round", "n_cuts", *AXES)
 _NESTED = ("stages", "transport", "error")
+PART_BYTES = 1 << 24
+"""Fewer bytes of records than this are read faster than another process is started and heard."""
 _KINDS: dict[str, set[type]] = {
     "cell": {str},
     "round": {int},
@@ -65,10 +71,7 @@ def read_run(directory: Path) -> Run:
     Raises ResultsError if it is none, is of another schema, or is damaged beyond a torn last line.
     """
     files = open_files(directory)
-    table = _Table(str(records_file(directory)))
-    for first, records in files.record_blocks(AXES):
-        table.add(first, records)
-    return Run(directory, files.run, files.probes, table.frame(files.changed_networks()))
+    return Run(directory, files.run, files.probes, _read(files).frame(files.changed_networks()))
 
 
 def frame_of_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -76,6 +79,32 @@ def frame_of_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     table = _Table("record")
     table.add(1, list(records))
     return table.frame({})
+
+
+def _read(files: RunFiles) -> _Table:
+    """The records, a large file's by several processes."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    parts = files.record_parts(cores, PART_BYTES)
+    if len(parts) > 1:
+        try:
+            beside = [Beside(partial(_read_part, files, part)) for part in parts[1:]]
+            table = _read_part(files, parts[0])
+            import_module("pandas")  # here, while the others finish
+            for found in beside:
+                table.extend(found.result())
+        except ResultsError:
+            # A part does not know which line of the file its first one is: in what follows the same error has numbers.
+            pass
+        else:
+            return table
+    return _read_part(files, None)
+
+
+def _read_part(files: RunFiles, part: range | None) -> _Table:
+    table = _Table(str(records_file(files.directory)))
+    for first, records in files.record_blocks(AXES, part):
+        table.add(first, records)
+    return table
 
 
 class _Table:
@@ -109,6 +138,24 @@ class _Table:
             raise ResultsError(f"{self._source}:{first + error.row}: {error}; the file was edited") from error
         self._transport.add([_part(record, "transport") for record in records])
         self._error.add([_part(record, "error") for record in records])
+
+    def extend(self, later: _Table) -> None:
+        """Append what was added to another table."""
+        before = len(self._records)
+        for key, place in later._places.items():
+            row = before + later._rows[place]
+            if self._places.setdefault(key, len(self._rows)) == len(self._rows):
+                self._rows.append(row)
+            else:
+                self._rows[self._places[key]] = row
+        while len(self._stages) < len(later._stages):
+            self._stages.append(Columns(length=before))
+        for k, columns in enumerate(self._stages):
+            columns.extend(later._stages[k] if k < len(later._stages) else Columns(length=len(later._records)))
+        self._stage_counts += later._stage_counts
+        self._records.extend(later._records)
+        self._transport.extend(later._transport)
+        self._error.extend(later._error)
 
     def _checked(self, first: int, records: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
         values = [record.get(key) for record in records]
@@ -152,7 +199,8 @@ class _Table:
                 columns[name] = np.full(len(rows), np.nan if is_measurement(name) else None)
         columns |= _judged(columns, changed)
         order = dict.fromkeys([*designed, "state", "failure", *columns])
-        return pd.DataFrame({name: pd.Series(columns[name], dtype=columns[name].dtype) for name in order})
+        series = {name: pd.Series(columns[name], dtype=columns[name].dtype, copy=False) for name in order}
+        return pd.DataFrame(series)
 
 
 def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 REFERENCE_FACTOR = 1.1
 _MARGIN = 0.1
+_ROUNDING = 1e-12
+"""Distances in parts of the front's span are equal if they differ by less."""
 
 
 def hypervolume(values: NDArray[np.float64], reference: Sequence[float], maximise: Sequence[bool]) -> float:
@@ -99,7 +101,8 @@ def knee_points(values: NDArray[np.float64], front: NDArray[np.bool_], maximise:
     Distances are taken after normalisation as in `utopia_distances`, from the plane on which the normalised losses
     add up to 1; with two objectives that is the line through the front's ends (Das, "On characterizing the 'knee' of
     the Pareto curve based on Normal-Boundary Intersection", Structural Optimization 18, 1999). No row where none lies
-    between plane and ideal, so with fewer than three places on the front; duplicates of the knee are knees.
+    between plane and ideal, so with fewer than three places on the front; several where they are equally far, but for
+    rounding.
     """
     import numpy as np
 
@@ -113,8 +116,8 @@ def knee_points(values: NDArray[np.float64], front: NDArray[np.bool_], maximise:
         return knees
     depths = (1 - losses.sum(axis=1)) / math.sqrt(values.shape[1])
     deepest = depths.max()
-    if deepest > 1e-12:
-        knees[rows[depths == deepest]] = True
+    if deepest > _ROUNDING:
+        knees[rows[depths >= deepest - _ROUNDING]] = True
     return knees
 
 

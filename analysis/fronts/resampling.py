@@ -72,7 +72,9 @@ class RoundMeans:
         import numpy as np
         import pandas as pd
 
-        valid = frame[frame["state"] == "valid"]
+        # Only what is needed of a hundred columns: of all of them a copy would be made, twice.
+        needed = list(dict.fromkeys(["cell", "depth", "round", *columns]))
+        valid = frame.loc[frame["state"] == "valid", needed]
         owner = _owners(points, valid)
         valid, owner = valid[owner >= 0], owner[owner >= 0]
         numbers, place = np.unique(valid["round"].to_numpy(dtype=np.int64), return_inverse=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from analysis.beside import LARGE, Beside
 from analysis.fronts.dominance import frontier_keys
 from analysis.fronts.fronts_tables import (
     attainment_rows,
@@ -74,7 +76,13 @@ def print_frontier(directory: Path | None, request: Request) -> None:
         points = points_with(frame, columns_of(request.objectives))
     except ObjectiveError as error:
         raise InputError(f"{data.directory}: {error}") from error
-    marked = mark_fronts(points, frame, request.by, request.objectives, request.reference)
+    marking = Beside(
+        lambda: mark_fronts(points, frame, request.by, request.objectives, request.reference),
+        apart=len(frame) >= LARGE,
+    )
+    import_module("analysis.figures.frontier_drawing")
+    import_module("seaborn")  # with matplotlib most of a second, which drawing needs
+    marked = marking.result()
     for text in round_remarks(points, frame):
         remark(text)
     if not any(map(has_valid, marked.fronts)):

@@ -88,11 +88,16 @@ def match_points(points: pd.DataFrame, baseline: str, other: str) -> Matching:
 
 
 def _by_key(points: pd.DataFrame) -> dict[Key, list[int]]:
-    columns = [list(map(_plain, points[axis].tolist())) for axis in MATCHED]
+    columns = [_all_plain(points[axis].tolist()) for axis in MATCHED]
     found: dict[Key, list[int]] = {}
     for label, key in zip(points.index, zip(*columns, strict=True), strict=True):
         found.setdefault(key, []).append(label)
     return found
+
+
+def _all_plain(values: list[Any]) -> list[Hashable]:
+    known = {value: _plain(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def _plain(value: Any) -> Hashable:

@@ -147,10 +147,10 @@ def regrets(values: NDArray[np.float64], front: NDArray[np.float64], maximise: S
     if not len(front) or not (front > 0).all():
         return found
     signs = np.where(np.asarray(maximise, dtype=bool), 1.0, -1.0)
-    mine = np.log(values[able]) * signs
-    worst = np.zeros(len(mine))
+    mine = (np.log(values[able]) * signs).T.copy()
+    worst = np.zeros(mine.shape[1])
     for point in np.log(front) * signs:
-        np.maximum(worst, (point - mine).min(axis=1), out=worst)
+        np.maximum(worst, (point[:, None] - mine).min(axis=0), out=worst)
     found[able] = np.exp(worst)
     return found
 

@@ -106,18 +106,19 @@ def identities(points: pd.DataFrame) -> list[Identity]:
 
     `points` have `granularity` and `one_stage`, beside the columns of operating points.
     """
-    found = []
-    for row in points[["granularity", "one_stage", *HELD]].to_dict("records"):
-        held = {key: whole(row[key]) if key in ("batch_size", "depth") else row[key] for key in HELD}
-        held |= {"backend": ""} if row["one_stage"] else {}
-        found.append((row["granularity"], *held.values()))
-    return found
+    columns = {key: points[key].tolist() for key in ("granularity", "one_stage", *HELD)}
+    for key in ("batch_size", "depth"):
+        columns[key] = list(map(whole, columns[key]))
+    one_stage = columns.pop("one_stage")
+    columns["backend"] = ["" if alone else name for alone, name in zip(one_stage, columns["backend"], strict=True)]
+    return list(zip(*columns.values(), strict=True))
 
 
 def records_of(frame: pd.DataFrame, cell: str, depth: int | None) -> pd.DataFrame:
     """The valid records of an operating point."""
-    at_depth = frame["depth"].isna() if depth is None else frame["depth"] == depth
-    return frame[(frame["cell"] == cell) & at_depth & (frame["state"] == "valid")]
+    of_cell = frame[frame["cell"] == cell]
+    at_depth = of_cell["depth"].isna() if depth is None else of_cell["depth"] == depth
+    return of_cell[at_depth & (of_cell["state"] == "valid")]
 
 
 def _stages(rows: pd.DataFrame) -> int:

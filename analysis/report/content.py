@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from analysis.beside import LARGE, Beside
 from analysis.comparing.breakdown import PART_COLUMNS, breakdown
 from analysis.output import origin
 from analysis.report.answers import answer_of
-from analysis.report.beside import Beside
 from analysis.report.breakdowns import breakdown_words, get_stacks
 from analysis.report.charts import breakdown_drawing, front_drawing
 from analysis.report.document import Answer, Chart, Embedded, Report, Table
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from analysis.fronts.marking import Front, Fronts
     from analysis.run import Run
 
-LARGE = 20_000
-"""Records from which a second process is worth its start."""
 BREAKDOWN_NOTES = (
     "compute: the stages' computing; serialize: making messages of tensors; queue: waiting for a busy stage or"
     " sender; network: what is left of the latency: links both ways, the kernel, receiving and, at depths above 1,"

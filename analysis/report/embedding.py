@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +12,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEVEL = 1
-"""Of full-length floats higher levels leave a tenth less, in four times the time."""
+"""ISA-L's. Of full-length floats it leaves 7 % more than zlib's level 6, in a tenth of the time."""
+_ROWS_AT_ONCE = 4096
+"""Some megabytes of text are held at once, not all of it."""
 
 
 def embed(frame: pd.DataFrame, ident: str, title: str, file_name: str) -> Embedded:
     """All rows and columns of a frame; the same bytes for the same frame."""
-    text = csv_bytes(frame)
-    payload = base64.b64encode(gzip.compress(text, _LEVEL, mtime=0)).decode("ascii")
-    return Embedded(ident, title, file_name, len(frame), tuple(map(str, frame.columns)), len(text), payload)
+    from isal import igzip
+
+    packed = io.BytesIO()
+    with igzip.IGzipFile("", "wb", _LEVEL, packed, mtime=0) as file:  # type: ignore[no-untyped-call]
+        write_fast_csv(frame, file)
+        size = file.tell()
+    payload = base64.b64encode(packed.getbuffer()).decode("ascii")
+    return Embedded(ident, title, file_name, len(frame), tuple(map(str, frame.columns)), size, payload)
 
 
-def csv_bytes(frame: pd.DataFrame) -> bytes:
+def write_fast_csv(frame: pd.DataFrame, file: io.BufferedIOBase) -> None:
     """A frame as CSV in UTF-8: floats read back exactly, None and NaN are empty, as in `write_csv`.
 
     That function takes a row at a time, which is too slow for 100,000.
@@ -33,11 +39,9 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
     columns = [_column(frame[name]) for name in frame.columns]
     table = pa.table(columns, names=[f"c{i}" for i in range(len(columns))])
-    stream = io.BytesIO()
     # Arrow quotes all names of columns, or none.
-    stream.write((",".join(_field(str(name)) for name in frame.columns) + "\n").encode())
-    csv.write_csv(table, stream, csv.WriteOptions(include_header=False, batch_size=16384))
-    return stream.getvalue()
+    file.write((",".join(_field(str(name)) for name in frame.columns) + "\n").encode())
+    csv.write_csv(table, file, csv.WriteOptions(include_header=False, batch_size=_ROWS_AT_ONCE))
 
 
 def _column(values: pd.Series[Any]) -> Any:

@@ -231,16 +231,19 @@ def _attained(
 
 def _visible(corners: Sequence[Place], x_axis: tuple[Place, bool], y_axis: tuple[Place, bool]) -> list[Place]:
     """The corners without those that no screen tells from the one before: of a thousand draws there are thousands."""
-    kept: list[Place] = []
-    last = None
-    for place in corners:
+    import numpy as np
+
+    places = np.array(corners, dtype=float).reshape(-1, 2)
+    spots = np.zeros(places.shape, dtype=np.int64)
+    for k, (limits, log) in enumerate((x_axis, y_axis)):
         # Beyond the axes nothing is drawn, and on a logarithmic one nothing at or below 0 could be.
-        x, y = (min(max(v, low), high) for v, ((low, high), _) in zip(place, (x_axis, y_axis), strict=True))
-        spot = (round(_part(x, *x_axis) * _GRID), round(_part(y, *y_axis) * _GRID))
-        if spot != last:
-            kept.append((x, y))
-            last = spot
-    return kept
+        places[:, k] = np.clip(places[:, k], *limits)
+        along, (low, high) = (np.log10(v) if log else np.asarray(v) for v in (places[:, k], limits))
+        if high > low:
+            spots[:, k] = np.rint((along - low) / (high - low) * _GRID)
+    new = np.ones(len(spots), dtype=np.bool_)
+    new[1:] = (spots[1:] != spots[:-1]).any(axis=1)
+    return [(x, y) for x, y in places[new].tolist()]
 
 
 def _notes(

@@ -17,8 +17,8 @@ from typing import Any
 from analysis.report.document import Report
 
 
-def render(report: Report) -> str:
-    """The document; the same text for the same report and the same version of plotly."""
+def render(report: Report) -> list[str]:
+    """The document in pieces, which may be large; the same text for the same report and the same version of plotly."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -32,7 +32,7 @@ def render(report: Report) -> str:
         for chart in (*report.fronts, *report.breakdowns)
         if chart.variants
     }
-    return template.render(
+    pieces = template.generate(
         report=report,
         policy=policy(scripts),
         style=Markup(source.joinpath("style.css").read_text("utf-8")),  # noqa: S704  # our own file
@@ -43,6 +43,7 @@ def render(report: Report) -> str:
         payloads={table.ident: Markup(table.payload) for table in report.data},  # noqa: S704
         plotly_licence=plotly_licence(),
     )
+    return list(pieces)
 
 
 def inline_script(text: str) -> str:

@@ -19,6 +19,8 @@ def _no_search_for_cycles() -> Iterator[None]:
         yield
     finally:
         if was:
+            # What there is now lives to the end, when nobody shall look through it either.
+            gc.freeze()
             gc.enable()
 
 
@@ -57,7 +59,8 @@ def command(directory: Path | None, out: Path | None, samples: bool) -> None:
     path = out or data.directory / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8", newline="\n")
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(page)
     except OSError as error:
         reason = f"{error.filename or path}: {error.strerror}; name another place with --out FILE"
         raise InputError(reason) from error

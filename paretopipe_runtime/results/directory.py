@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paretopipe_runtime.results.jsonl import line_blocks, read_lines
+from paretopipe_runtime.results.jsonl import line_blocks, line_parts, read_lines
 
 JsonObject = dict[str, Any]
 SCHEMA = 1
@@ -44,18 +44,31 @@ class RunFiles:
     probes: list[JsonObject]
     """Lines of probes.jsonl."""
 
-    def record_blocks(self, keys: Sequence[str] = ()) -> Iterator[tuple[int, list[JsonObject]]]:
+    def record_parts(self, most: int, least_bytes: int) -> list[range]:
+        """Up to `most` parts of records.jsonl that can be read apart, of `least_bytes` or more if there are several.
+
+        None where no record was written.
+        """
+        path = records_file(self.directory)
+        if not path.exists():
+            return []
+        return line_parts(path, max(1, min(most, path.stat().st_size // least_bytes)))
+
+    def record_blocks(
+        self, keys: Sequence[str] = (), part: range | None = None
+    ) -> Iterator[tuple[int, list[JsonObject]]]:
         """All lines of records.jsonl in blocks, each with the number of its first one (from 1); none is judged.
 
-        Raises ResultsError on a line that is damaged, of another schema, or without one of `keys` or of the keys
-        that every record has.
+        With `part`, one of `record_parts`, only the lines there, and numbers count from its beginning. Raises
+        ResultsError on a line that is damaged, of another schema, or without one of `keys` or of the keys that every
+        record has.
         """
         path = records_file(self.directory)
         if not path.exists():
             return
         wanted = frozenset((*_RECORD_KEYS, *keys))
         try:
-            for first, records in line_blocks(path):
+            for first, records in line_blocks(path, part):
                 for number, record in enumerate(records, start=first):
                     if not wanted <= record.keys() or record.get("schema", SCHEMA) != SCHEMA:
                         raise ResultsError(f"{path}:{number}: {_fault(record, (*_RECORD_KEYS, *keys))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import zlib
@@ -56,13 +57,31 @@ def read_lines(path: Path) -> list[JsonObject]:
     return [obj for _, objects in line_blocks(path) for obj in objects] if path.exists() else []
 
 
-def line_blocks(path: Path) -> Iterator[tuple[int, list[JsonObject]]]:
-    """`read_lines` in blocks of some hundred lines, each time with the number of the first one (from 1).
+def line_parts(path: Path, most: int) -> list[range]:
+    """Up to `most` ranges of bytes, about equal, that begin at a line and are all of the file; one of a `.gz` file.
 
     Raises OSError if there is no such file.
     """
+    size = path.stat().st_size
+    if path.suffix == ".gz" or most < 2:
+        return [range(size)]
+    starts = [0]
+    with path.open("rb") as file:
+        for k in range(1, most):
+            file.seek(size * k // most)
+            file.readline()
+            starts.append(file.tell())
+    return [range(a, b) for a, b in itertools.pairwise([*starts, size]) if a < b]
+
+
+def line_blocks(path: Path, part: range | None = None) -> Iterator[tuple[int, list[JsonObject]]]:
+    """`read_lines` in blocks of some hundred lines, each time with the number of the first one (from 1).
+
+    With `part`, one of `line_parts`, only the lines there, and from its beginning their numbers count. Raises OSError
+    if there is no such file.
+    """
     first, damaged = 1, 0
-    for lines in _whole_lines(path):
+    for lines in _whole_lines(path, part):
         objects = []
         for number, line in enumerate(lines, start=first):
             if damaged:
@@ -75,13 +94,20 @@ def line_blocks(path: Path) -> Iterator[tuple[int, list[JsonObject]]]:
         if objects:
             yield first, objects
         first += len(lines)
+    if damaged and part and part.stop < path.stat().st_size:
+        raise ValueError(f"{path}: a line before the last one is not a JSON object; the file was edited or damaged")
 
 
-def _whole_lines(path: Path) -> Iterator[list[bytes]]:
+def _whole_lines(path: Path, part: range | None = None) -> Iterator[list[bytes]]:
     """Lines that end in a newline, without it, in blocks of about `_BLOCK_BYTES`."""
     with _open(path) as file:
+        left = None
+        if part is not None and path.suffix != ".gz":
+            file.seek(part.start)
+            left = len(part)
         rest = b""
-        while block := _next(file, path):
+        while block := _next(file, path, left):
+            left = left if left is None else left - len(block)
             lines = (rest + block).split(b"\n")
             rest = lines.pop()
             yield lines
@@ -91,9 +117,10 @@ def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _next(file: IO[bytes], path: Path) -> bytes:
+def _next(file: IO[bytes], path: Path, left: int | None) -> bytes:
+    """The next bytes, at most as many as are `left` (None: as there are)."""
     try:
-        return file.read(_BLOCK_BYTES)
+        return file.read(_BLOCK_BYTES if left is None else min(_BLOCK_BYTES, left))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: not a whole gzip file ({error}); take another copy of it") from error
 

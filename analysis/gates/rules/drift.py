@@ -32,14 +32,14 @@ def examine_rounds(data: Run) -> Examined:
     import pandas as pd
 
     says = f"last round's latency within {100 * DRIFT_LIMIT:.0f} % of the first's"
-    frame = data.frame[data.frame["state"] == "valid"]
+    frame = data.frame
     table = pd.DataFrame(
         {
             **{column: frame[column] for column in ("pipeline", "profile", "cell")},
             **{column: numbers(frame, column) for column in ("depth", "round", "latency_s")},
         }
     )
-    table = table[(table["latency_s"] > 0) & table["round"].notna()]
+    table = table[(frame["state"] == "valid") & (table["latency_s"] > 0) & table["round"].notna()]
     violations, checked = [], 0
     for (pipeline, profile), rows in table.groupby(["pipeline", "profile"], sort=False):
         ratio, first, last = _last_to_first(rows)

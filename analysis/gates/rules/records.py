@@ -118,9 +118,8 @@ def _link(frame: pd.DataFrame, run: Mapping[str, Any]) -> RowRule:
     throughput, batch, n = (numbers(frame, c) for c in ("throughput_img_s", "batch_size", "window_batches"))
     sent = numbers(frame, "bytes_per_batch")
     profiles = run.get("profiles") or {}
-    rate, tolerance = (
-        np.array([_rate(profiles.get(str(name))) for name in frame["profile"]], dtype=float).reshape(-1, 2).T
-    )
+    declared = {name: _rate(profiles.get(str(name))) for name in frame["profile"].unique()}
+    rate, tolerance = np.array([declared[name] for name in frame["profile"]], dtype=float).reshape(-1, 2).T
     applies = np.isfinite(rate) & (sent > 0) & (numbers(frame, "n_stages") > 1) & np.isfinite(throughput) & (n > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         bound = rate / 8 / sent * batch

@@ -3,7 +3,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from synthetic_run import failed, record
 
@@ -84,6 +84,7 @@ def test_losses_by_hand():
 
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=12))
+@example([(1, 5), (2, 7), (3, 8), (8, 12)])  # two knees, but for rounding
 @settings(max_examples=60, deadline=None)
 def test_the_knee_is_the_fronts_where_it_has_one(values):
     points = np.array(values, dtype=float)

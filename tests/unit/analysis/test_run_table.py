@@ -1,21 +1,37 @@
 import gzip
 import json
 import math
+import os
 import re
 import sys
+import tempfile
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic_run import failed, invalid, probe, record, stage, write_run
 
+from analysis import run as run_module
 from analysis.columns import Columns, NumberError
 from analysis.run import frame_of_records, read_run
-from paretopipe_runtime.results import ResultsError, jsonl, load_run
+from paretopipe_runtime.results import ResultsError, jsonl, load_run, open_files
 
 
-@pytest.fixture(params=["orjson", "json"])
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Files read by three processes, however small they are."""
+    monkeypatch.setattr(run_module, "PART_BYTES", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+
+
+@pytest.fixture(params=["orjson", "json", "in parts"])
 def parser(request, monkeypatch):
-    """Hosts have no orjson: the same files must read the same."""
-    if request.param == "json":
+    """Hosts have no orjson, and large files are read by several processes: the same files must read the same."""
+    if request.param == "in parts":
+        request.getfixturevalue("in_parts")
+    elif request.param == "json":
         monkeypatch.setattr(jsonl, "_parse_fast", json.loads)
     else:
         assert "orjson" in sys.modules
@@ -112,6 +128,36 @@ def test_a_run_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch):
     monkeypatch.setattr(jsonl, "_BLOCK_BYTES", 700)
     assert read_run(directory).frame.equals(whole)
     assert frame_of_records(records).equals(whole)
+
+
+@pytest.mark.parametrize("block_bytes", [300, 1 << 20])
+def test_a_run_is_the_same_read_by_several_processes(tmp_path, monkeypatch, in_parts, block_bytes):
+    records = [
+        record(k, round_=r, n_stages=1 + (k > 5), depth=None if k == 3 else 1) for r in range(3) for k in range(9)
+    ]
+    # Keys that come late, of a kind that changes; and one more stage.
+    records += [failed(k=9), record(2, round_=1, latency_s=0.7), record(9, n_stages=3, energy_j=2, graph_hash=7)]
+    directory = write_run(tmp_path / "r", records)
+    monkeypatch.setattr(jsonl, "_BLOCK_BYTES", block_bytes)
+    parts = open_files(directory).record_parts(3, 1)
+    assert len(parts) == 3
+    found = read_run(directory).frame
+    monkeypatch.setattr(run_module, "PART_BYTES", 1 << 30)
+    whole = read_run(directory).frame
+    pd.testing.assert_frame_equal(found, whole)
+    assert [list(map(type, found[column])) for column in found] == [list(map(type, whole[column])) for column in whole]
+
+
+@given(st.lists(st.binary(max_size=9), max_size=12), st.integers(1, 20))
+def test_parts_of_a_file_begin_at_lines_and_are_all_of_it(lines, most):
+    text = b"".join(line.replace(b"\n", b"") + b"\n" for line in lines)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "x.jsonl")
+        path.write_bytes(text)
+        parts = jsonl.line_parts(path, most)
+    assert len(parts) <= max(most, 1)
+    assert b"".join(text[part.start : part.stop] for part in parts) == text
+    assert all(part.start == 0 or text[part.start - 1 : part.start] == b"\n" for part in parts)
 
 
 @pytest.mark.parametrize("tail", ['{"cell": "c", "rou', '{"cell": "c"\n', "\n", "[1]\n"])

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
+LARGE = 20_000
+"""Records from which a second process is worth its start."""
 Result = TypeVar("Result")
 
 
