@@ -130,13 +130,15 @@ def _draw(marked: Fronts, records: pd.DataFrame, request: Request, folder: Path,
     from analysis.figures.frontier import get_frontier_info
 
     keys = list(dict.fromkeys(["profile", request.by]))
+    # A picture shows and names these one by one; the valid ones it has as points.
+    left_out = records[records["state"] != "valid"]
     stems: set[str] = set()
     jobs, tables = [], []
     for values, fronts in _by_condition(marked.fronts, keys).items():
         stem = free_stem("-".join(slug(value) for value in values), stems)
         group = marked.points.loc[[label for front in fronts for label in front.index]]
-        same = [records[key].map(str) == value for key, value in zip(keys, values, strict=True)]
-        here = records[np.logical_and.reduce(same)]
+        same = [left_out[key].map(str) == value for key, value in zip(keys, values, strict=True)]
+        here = left_out[np.logical_and.reduce(same)]
         if not any(map(has_valid, fronts)):
             remark(f"no picture of {', '.join(values)}: no valid round")
             continue

@@ -79,7 +79,8 @@ def _report(
 
     examined = read_and_examine(data, with_samples=with_samples)
     validity = validity_words(data, examined)
-    fronts = tuple(_front(number, front, marked, frame, data) for number, front in enumerate(marked.fronts, 1))
+    invalid = frame[frame["state"] == "invalid"]
+    fronts = tuple(_front(number, front, marked, invalid, data) for number, front in enumerate(marked.fronts, 1))
     breakdowns = _breakdowns(marked)
     shift_tables, shift_notes = shifts.result()
     name = data.directory.resolve().name
@@ -112,10 +113,10 @@ def _title(front: Front) -> str:
     return f"{front.key['model']} under {front.key['profile']}"
 
 
-def _front(number: int, front: Front, marked: Fronts, frame: pd.DataFrame, data: Run) -> Chart:
+def _front(number: int, front: Front, marked: Fronts, invalid: pd.DataFrame, data: Run) -> Chart:
     points = marked.points.loc[front.index]
-    records = frame[(frame["model"] == front.key["model"]) & (frame["profile"] == front.key["profile"])]
-    chart = get_front_chart(points, records, front, pipelines(data.run))
+    here = invalid[(invalid["model"] == front.key["model"]) & (invalid["profile"] == front.key["profile"])]
+    chart = get_front_chart(points, here, front, pipelines(data.run))
     return Chart(
         ident=f"front-{number}",
         title=_title(front),

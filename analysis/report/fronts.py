@@ -71,11 +71,11 @@ class FrontChart:
 
 
 def get_front_chart(
-    points: pd.DataFrame, records: pd.DataFrame, front: Front, hosts: Mapping[str, Sequence[str]]
+    points: pd.DataFrame, invalid: pd.DataFrame, front: Front, hosts: Mapping[str, Sequence[str]]
 ) -> FrontChart | None:
     """The chart of the marked operating points of one front; None where none is valid.
 
-    `records` are those of the same model and network, `hosts` the hosts of each pipeline.
+    `invalid` are the invalid records of the same model and network, `hosts` the hosts of each pipeline.
     """
     valid = points[points["rounds"] > 0]
     on = valid[valid["on_frontier"]].sort_values(["latency_s", "throughput_img_s"], kind="stable")
@@ -83,7 +83,7 @@ def get_front_chart(
         return None
     rest = valid[~valid["on_frontier"]].sort_values(["dominance_rank", "utopia_distance"], kind="stable")
     shown = rest.head(MOST_DOMINATED)
-    invalid = records[(records["state"] == "invalid") & records[["latency_s", "throughput_img_s"]].notna().all(axis=1)]
+    invalid = invalid[invalid[["latency_s", "throughput_img_s"]].notna().all(axis=1)]
     drawn = invalid.head(MOST_INVALID)
     slowest = max([*on["latency_s"], *shown["latency_s"], *drawn["latency_s"]])
     unit, factor = ("s", 1.0) if slowest >= SECONDS_FROM_S else ("ms", 1e3)
