@@ -235,13 +235,13 @@ def front_of(run, model="mobilenet_v2", profile="lan"):
     frame = run.frame.assign(**breakdown(run.frame))
     marked = mark_fronts(operating_points(frame, PART_COLUMNS), frame, draws=50)
     front = next(f for f in marked.fronts if (f.key["model"], f.key["profile"]) == (model, profile))
-    records = frame[(frame["model"] == model) & (frame["profile"] == profile)]
-    return marked.points.loc[front.index], records, front
+    here = (frame["model"] == model) & (frame["profile"] == profile) & (frame["state"] == "invalid")
+    return marked.points.loc[front.index], frame[here], front
 
 
 def test_a_front_is_drawn_from_its_points_and_says_what_they_are(run):
-    points, records, front = front_of(run)
-    chart = get_front_chart(points, records, front, {"pi-to-pi": ["pi1", "pi2"]})
+    points, invalid, front = front_of(run)
+    chart = get_front_chart(points, invalid, front, {"pi-to-pi": ["pi1", "pi2"]})
     on = points[points["on_frontier"]].sort_values("latency_s")
     assert chart.x_unit == "ms"
     assert [spot.x for spot in chart.front] == pytest.approx(list(on["latency_s"] * 1e3))
@@ -266,11 +266,11 @@ def test_a_front_is_drawn_from_its_points_and_says_what_they_are(run):
 
 
 def test_of_many_dominated_points_the_best_are_drawn_and_the_rest_is_counted(run):
-    points, records, front = front_of(run)
+    points, invalid, front = front_of(run)
     off = points[~points["on_frontier"] & (points["rounds"] > 0)]
     copies = MOST_DOMINATED // len(off) + 1
     many = pd.concat([points, *[off.assign(dominance_rank=off["dominance_rank"] + 100)] * copies], ignore_index=True)
-    chart = get_front_chart(many, records, front, {})
+    chart = get_front_chart(many, invalid, front, {})
     assert len(chart.dominated) == MOST_DOMINATED
     drawn = {spot.x for spot in chart.dominated}
     assert drawn >= set((off["latency_s"] * 1e3).tolist())
@@ -281,8 +281,8 @@ def test_of_many_dominated_points_the_best_are_drawn_and_the_rest_is_counted(run
 
 
 def test_the_band_holds_the_median_within_the_axes_and_as_fine_as_a_screen(run):
-    points, records, front = front_of(run)
-    chart = get_front_chart(points, records, front, {})
+    points, invalid, front = front_of(run)
+    chart = get_front_chart(points, invalid, front, {})
     assert 4 <= len(chart.band) <= 2 * len(np.concatenate([front.attainment.low, front.attainment.high])) + 8
     for x, y in (*chart.band, *chart.median):
         assert chart.x_range[0] <= x <= chart.x_range[1]
@@ -290,13 +290,13 @@ def test_the_band_holds_the_median_within_the_axes_and_as_fine_as_a_screen(run):
     crowd = np.linspace(front.attainment.median[0], front.attainment.median[-1], 50_000)
     below_zero = np.vstack([[[-1.0, -1.0]], crowd])
     dense = replace(front, attainment=replace(front.attainment, median=crowd, low=below_zero))
-    assert len(get_front_chart(points, records, dense, {}).median) < 8_100
+    assert len(get_front_chart(points, invalid, dense, {}).median) < 8_100
 
 
 def test_numbers_of_points_do_not_hide_each_other(run):
-    points, records, front = front_of(run)
+    points, invalid, front = front_of(run)
     twin = points[points["on_frontier"]].iloc[[0]]
-    chart = get_front_chart(pd.concat([points, twin], ignore_index=True), records, front, {})
+    chart = get_front_chart(pd.concat([points, twin], ignore_index=True), invalid, front, {})
     numbers = [spot.number for spot in chart.front]
     assert numbers.count("") >= 1
     assert numbers[0] == "1"
