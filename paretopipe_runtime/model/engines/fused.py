@@ -1,8 +1,9 @@
-"""Batch normalisation folded into the convolution before it, and activations in channels_last layout.
+"""Batch normalisation folded into the convolution before it, activations in channels_last layout and passed over less.
 
 Folding is torch.fx.experimental.optimization.fuse: in eval mode a normalisation is a scale and a shift per channel,
 which the convolution's weights and bias can take over. oneDNN, which computes torch's convolutions on a CPU, works on
-channels_last without reordering its input and output (docs.pytorch.org, "Channels Last Memory Format").
+channels_last without reordering its input and output (docs.pytorch.org, "Channels Last Memory Format"). What follows
+a convolution there, an activation or an addition, is computed with it (`pointwise`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import fx
 from torch.fx.experimental.optimization import fuse
 
 from paretopipe_runtime.model.engines.base import Compute, StageToBuild
+from paretopipe_runtime.model.engines.pointwise import absorb, offered
 
 
 class Fused:
@@ -30,8 +32,10 @@ class Fused:
         return ""
 
     def build(self, stage: StageToBuild) -> Compute:
-        """Weights that change, by folding or by layout, are copies; all others stay mapped from their file."""
+        """Weights that change, by folding, layout or packing, are copies; all others stay mapped from their file."""
         module = fold(stage.module)
+        if len(stage.shape) == 4 and offered(stage.device, stage.dtype):
+            absorb(module, stage.shape)
         _take_any_layout(module)
         module.to(stage.device).to(memory_format=torch.channels_last)
         if len(stage.shape) != 4:
