@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
+import click
+
 LARGE = 20_000
 """Records from which a second process is worth its start."""
 Result = TypeVar("Result")
+
+
+class LostProcessError(click.ClickException):
+    """A process that was ended from outside: one line, exit status 1."""
 
 
 class Beside(Generic[Result]):
@@ -31,14 +38,17 @@ class Beside(Generic[Result]):
             theirs.close()
 
     def result(self) -> Result:
-        """The function's result. Raises what it raised, and RuntimeError where its process ended without a word."""
+        """The function's result. Raises what it raised, and LostProcessError where its process ended without a word."""
         if self._process is None:
             return self._work()
         try:
             done, value = self._connection.recv()
         except EOFError:
             self._process.join()
-            raise RuntimeError(f"a process that computed beside ended with status {self._process.exitcode}") from None
+            raise LostProcessError(
+                f"a process of this command was ended (status {self._process.exitcode}; -9 is often a lack of memory): "
+                "free some memory and run it again"
+            ) from None
         self._process.join()
         if not done:
             raise value
@@ -47,6 +57,8 @@ class Beside(Generic[Result]):
 
 
 def _send(connection: Connection[Any, Any], work: Callable[[], Any]) -> None:
+    # Ctrl-C reaches all processes of a terminal: the first one says what there is to say, and ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         answer = (True, work())
     except Exception as error:  # noqa: BLE001  # raised again where the result is asked for

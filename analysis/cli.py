@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
 from analysis.comparing.comparison import COMPARED
 
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells say it."""
 _EXAMPLE = """\b
 Example:
   pp-matrix run --profile duress-200ms-5mbit
@@ -49,6 +52,13 @@ class _Group(click.Group):
             return command
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
 
 @click.group(cls=_Group, epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="paretopipe", prog_name="pp-analyze")
@@ -56,7 +66,7 @@ def main() -> None:
     """Tables, latency-throughput frontiers and comparisons of what pp-matrix measured.
 
     DIR is a results directory; by default the newest run under results/.
-    Exit status: 0, 1 if the run holds no valid point, 2 for bad usage or input.
+    Exit status: 0, 1 if the run holds no valid point, 2 for bad usage or input, 130 interrupted.
     """
     # Reading makes many objects and no cycles: looking for those less often saves a tenth of every command's time.
     gc.set_threshold(50_000, 20, 50)

@@ -6,8 +6,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from analysis.beside import Beside
 
 if TYPE_CHECKING:
     from analysis.figures.frontier import FrontierInfo
@@ -28,11 +31,15 @@ def drawn(jobs: Sequence[tuple[FrontierInfo, Path]]) -> Iterator[Iterator[list[P
     if points < CROWD or workers < 2 or sys.platform != "linux":
         yield map(_picture, jobs)
         return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    yield _taken([Beside(partial(_picture, job)) for job in jobs[:workers]], jobs[workers:])
 
-    with ProcessPoolExecutor(workers, get_context("fork")) as pool:
-        yield pool.map(_picture, jobs)
+
+def _taken(drawing: list[Beside[list[Path]]], waiting: Sequence[tuple[FrontierInfo, Path]]) -> Iterator[list[Path]]:
+    """The paths of the pictures that are being drawn and of those that wait for it, in order."""
+    for number in range(len(drawing) + len(waiting)):
+        yield drawing[number].result()
+        if number < len(waiting):
+            drawing.append(Beside(partial(_picture, waiting[number])))
 
 
 def _picture(job: tuple[FrontierInfo, Path]) -> list[Path]:

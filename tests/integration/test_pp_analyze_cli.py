@@ -5,6 +5,7 @@ import io
 import math
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -481,3 +482,17 @@ def test_a_table_needs_no_torch_and_nothing_that_draws(front_run):
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+
+
+def test_ctrl_c_ends_with_status_130_and_no_traceback(write):
+    run = write()
+    records = run / "records.jsonl"
+    records.unlink()
+    os.mkfifo(records)
+    command = [Path(sys.executable).with_name("pp-analyze"), "table", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # Opening waits until the command reads.
+    with process, records.open("w"):
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (130, "interrupted\n")

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import signal
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from analysis.beside import Beside
+from analysis.beside import Beside, LostProcessError
 from analysis.cli import main
 from analysis.report import content
 from analysis.report.answers import answer_of
@@ -350,8 +351,13 @@ def test_what_is_computed_beside_comes_back_and_so_do_errors(apart):
 
 
 def test_a_process_beside_that_dies_is_an_error():
-    with pytest.raises(RuntimeError, match="ended with status 3"):
+    with pytest.raises(LostProcessError, match=r"ended \(status 3;"):
         Beside(lambda: os._exit(3)).result()
+
+
+def test_ctrl_c_is_for_the_first_process_only():
+    assert Beside(lambda: signal.getsignal(signal.SIGINT)).result() == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN
 
 
 def test_a_large_run_says_the_same(run, report, monkeypatch):
