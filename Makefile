@@ -31,10 +31,14 @@ lint: $(STAMP) ## ruff, mypy, yamllint, ansible-lint (profile production)
 	$(BIN)/yamllint --strict .
 	PATH=$(CURDIR)/$(BIN):$$PATH ansible-lint -q
 
+# Integration tests that time nothing and take no cores for themselves: they run beside each other, as unit tests do.
+SIDE_BY_SIDE := $(patsubst %,tests/integration/test_%.py,engines playbooks pp_analyze_cli pp_matrix_simulated \
+  report_browser split_equals_whole)
+
 test: lint ## Lint and run all tests (root: the system tests make hosts and install their Debian packages)
 	tests/system/packages.sh
-	$(BIN)/python -m pytest -n auto tests/unit
-	$(BIN)/python -m pytest tests/integration tests/gpu tests/system
+	$(BIN)/python -m pytest -n auto tests/unit $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest tests/integration tests/gpu tests/system $(SIDE_BY_SIDE:%=--ignore=%)
 
 # Hosts are made by root; whoever called sudo gets their key, and all the rest is done by ssh.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
