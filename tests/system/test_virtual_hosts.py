@@ -159,7 +159,7 @@ def test_data_crosses_the_data_link_only(virtual_testbed: VirtualTestbed) -> Non
     # Headers come on top: 66 bytes per packet, and a packet has 1448 bytes where the link does not take larger ones;
     # and, on a machine that is busy, what TCP sends again.
     assert size <= grown["pi1"]["data0 tx"] < 1.25 * size
-    assert size <= grown["pi2"]["data0 rx"] < 1.06 * size
+    assert size <= grown["pi2"]["data0 rx"] < 1.25 * size
     for host in virtual_testbed.hosts:
         assert all(grown[host][name] < 200_000 for name in ("ctl0 tx", "ctl0 rx", "lo tx", "lo rx")), grown[host]
 
