@@ -140,7 +140,8 @@ def _shape(node: object) -> tuple[int, ...] | None:
 
 
 def _convolution(module: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
-    found = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+    called = node.op == "call_module" and len(node.args) == 1 and not node.kwargs
+    found = module.get_submodule(str(node.target)) if called else None
     usable = type(found) is nn.Conv2d and found.weight.dtype == torch.float32 and _padding(found) is not None
     return found if usable and isinstance(found, nn.Conv2d) and len(_shape(node.args[0]) or ()) == 4 else None
 

@@ -197,6 +197,10 @@ def test_additions_that_are_something_else(body):
     assert operators(stage) == 0
 
 
+def test_a_convolution_whose_input_has_its_name_stays():
+    assert absorbed(Block(lambda self, x: self.relu(self.first(input=x))))[1] == ["Conv2d", "ReLU"]
+
+
 def test_a_convolution_that_is_called_twice_stays():
     assert absorbed(Block(lambda self, x: self.first(self.first(x))))[1] == ["Conv2d", "Conv2d"]
 
