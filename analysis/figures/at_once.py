@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +27,7 @@ def drawn(jobs: Sequence[tuple[FrontierInfo, Path]]) -> Iterator[Iterator[list[P
     """
     points = sum(len(panel.marks) for info, _ in jobs for panel in info.panels)
     workers = min(len(jobs), os.cpu_count() or 1)
-    if points < CROWD or workers < 2 or sys.platform != "linux":
+    if points < CROWD or workers < 2:
         yield map(_picture, jobs)
         return
     yield _taken([Beside(partial(_picture, job)) for job in jobs[:workers]], jobs[workers:])
