@@ -25,6 +25,7 @@ BENCHMARKS = {
     "reference": "against_reference:run",
     "link": "pipeline:link",
     "memory": "pipeline:memory",
+    "allocators": "allocators:run",
     "sweep": "commands:sweep",
 }
 """Name -> module:function that returns claims, raw figures and, if it likes, tables."""

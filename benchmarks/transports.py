@@ -39,10 +39,10 @@ _FIRST_PORT = 5000
 
 def run() -> tuple[list[Ratio], Any, list[Table]]:
     """Blocks of hops in random order; a block's figure is its median, the intervals are over blocks."""
-    from paretopipe_runtime.host.agent import ALLOCATOR
+    from paretopipe_runtime.allocator.choice import environment as allocator
 
     cores = os.sched_getaffinity(0)
-    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **allocator(os.environ), "OMP_NUM_THREADS": "1"}
     # The libraries' warnings go to a file, and are shown only where something failed.
     with two_namespaces() as (near, far), tempfile.TemporaryFile("w+") as errors:
         processes = []

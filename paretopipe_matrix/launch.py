@@ -23,6 +23,7 @@ from paretopipe_matrix.context import (
 from paretopipe_matrix.errors import StoreError, UserError
 from paretopipe_matrix.interrupts import EXIT_INTERRUPTED, Interrupts
 from paretopipe_matrix.lookup import find_cell
+from paretopipe_matrix.notices import notices
 from paretopipe_matrix.plan import CellPlan, expand
 from paretopipe_matrix.preview import print_plan
 from paretopipe_matrix.progress import display
@@ -141,6 +142,8 @@ def _measure(
     with _ansible_recorded(store, calls) as recorded:
         with open_testbed(context, store.log_dir) as testbed:
             recorded.append(testbed.ansible_calls)
+            for line in notices(testbed.facts()):
+                click.echo(line, err=True)
             descriptions = Descriptions(testbed, data.run["models"] if data else ())
             plans = {plan.cell.id: plan for plan in _expanded(context, descriptions, models)}
             if data is None:

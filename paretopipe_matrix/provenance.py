@@ -14,7 +14,7 @@ from paretopipe_runtime import __version__
 
 SAME_ON_RESUME = (
     *("paretopipe", "torch", "torchvision", "python", "machine", "cpu_model", "cpus", "threads"),
-    "gpu_device",
+    *("gpu_device", "allocator"),
 )
 """Host facts that may not change within one results directory: its rounds would not be repetitions."""
 

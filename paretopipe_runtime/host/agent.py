@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from paretopipe_runtime import __version__
+from paretopipe_runtime.allocator import choice as allocator
 from paretopipe_runtime.host.facts import host_facts, vitals
 from paretopipe_runtime.host.protocol import MessageWriter, ProtocolError, error_object, read_messages
 from paretopipe_runtime.network.control import status
@@ -26,16 +27,6 @@ from paretopipe_runtime.network.state import StateDirectory
 
 JsonObject = dict[str, Any]
 _PR_SET_PDEATHSIG = 1
-
-# glibc gives large blocks back to the kernel on free and gets zeroed pages on the next malloc: with activations of
-# tens of MB that is a page fault per 4 kB and up to half of a batch's time (mobilenet_v2, batch 8). Keeping freed
-# blocks, in huge pages where there are any (GNU libc manual, "Memory Allocation Tunables"; glibc >= 2.35), takes that
-# away without touching the computation. Recorded with the host's facts.
-_KEPT_BYTES = 1 << 30
-ALLOCATOR = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:"
-    f"glibc.malloc.mmap_threshold={_KEPT_BYTES}:glibc.malloc.trim_threshold={_KEPT_BYTES}"
-}
 
 
 class Worker:
@@ -51,13 +42,8 @@ class Worker:
         self._dead = False
         self._stopped = False
         threads = str(settings["threads"])
-        environment = {
-            **os.environ,
-            **ALLOCATOR,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            **settings["env"],
-        }
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **settings["env"]}
+        environment |= allocator.environment(environment)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "paretopipe_runtime.host.worker", json.dumps(settings)],
             stdin=subprocess.PIPE,

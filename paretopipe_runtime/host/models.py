@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class Models:
         key = (params["model"], params["weights"], int(params["seed"]))
         if key not in self._models:
             self._models[key] = ResidentModel.load(key[0], weights=key[1], seed=key[2])
+            gc.collect()
+            gc.freeze()  # it stays: collections between cells need not look at it again
         return self._models[key]
 
     def input(self, params: JsonObject, model: ResidentModel) -> Input:
@@ -183,6 +186,7 @@ class Models:
             part = self._builder.part(engine, model, by_index[lo], by_index[hi])
             own_bytes = part.parameter_bytes
             parts.append(self._on_host(part.compute, model, by_index[lo], params))
+        trim()  # what building left behind: an engine copies weights on the way to those that it keeps
         return BuiltStage(Chain(parts), engine, time.perf_counter() - start_s, own_bytes)
 
     def _on_host(self, compute: Compute, model: ResidentModel, lo: Cut, params: JsonObject) -> Compute:

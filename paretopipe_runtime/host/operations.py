@@ -13,6 +13,7 @@ import torch
 import torchvision
 
 from paretopipe_runtime import __version__
+from paretopipe_runtime.allocator import choice as allocator
 from paretopipe_runtime.host.cell import PreparedCell, link_spec, stage_bounds
 from paretopipe_runtime.host.models import Models
 from paretopipe_runtime.model.device import gpu_facts, open_device, release_cached
@@ -97,6 +98,7 @@ class Operations:
             "rpc_available": rpc_group.available(),
             "engines": registry.missing(self._device),
             "rss_bytes": resident_bytes(),
+            "allocator": allocator.in_use(os.environ),
             "peak_memory": "since the cell was prepared" if reset_peak() else "since the worker started",
             "worker_pid": os.getpid(),
             **self._device_facts,

@@ -1,8 +1,8 @@
 """The smoke test of a host: are all packages there, and does torch compute?
 
-`python -m paretopipe_runtime.host.smoke [--cuda] [--extra NAME]...` prints a JSON object with versions and times, or
-one line on standard error (exit status 1). Torch (`paretopipe_runtime.model.self_check`) and the extras are tried in
-processes of their own, so that one that dies of an illegal instruction is reported, not suffered.
+`python -m paretopipe_runtime.host.smoke [--cuda] [--extra NAME]...` prints a JSON object with versions, times and the
+workers' allocator, or one line on standard error (exit status 1). Torch (`paretopipe_runtime.model.self_check`) and the
+extras are tried in processes of their own, so that one that dies of an illegal instruction is reported, not suffered.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import click
 
 from paretopipe_runtime import __version__
+from paretopipe_runtime.allocator import choice as allocator
 
 JsonObject = dict[str, Any]
 PACKAGES = ("numpy", "PIL", "psutil", "pynvml", "safetensors")
@@ -56,10 +58,14 @@ def check_packages() -> None:
 
 
 def check_torch(cuda: bool) -> JsonObject:
-    """Run the check of torch in a process of its own and return its result. Raises SmokeError."""
+    """Run the check of torch in a process of its own and return its result. Raises SmokeError.
+
+    The process has a worker's allocator, which is compiled now if need be: the first agent finds it there.
+    """
+    environment = {**os.environ, **allocator.environment(os.environ)}
     command = [sys.executable, "-m", "paretopipe_runtime.model.self_check", *(["--cuda"] if cuda else [])]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise SmokeError(f"torch did not finish one convolution within {TIMEOUT_S:.0f} s") from error
     if result.returncode:

@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import Any
 
+from paretopipe_runtime.allocator import choice as allocator
 from paretopipe_runtime.host.protocol import MessageWriter, ProtocolError, error_object, read_messages
 
 JsonObject = dict[str, Any]
@@ -28,6 +29,8 @@ def main() -> None:
     control = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     writer = MessageWriter(control)
+
+    allocator.settle(os.environ)
 
     import torch
 

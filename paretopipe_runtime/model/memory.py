@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
+
+from paretopipe_runtime.allocator import pages
 
 
 def trim() -> None:
-    """Free what is only held by cycles (fx modules are), and give freed memory back to the system (malloc_trim(3))."""
+    """Free what is only held by cycles (fx modules are), and give freed memory back to the system."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    pages.trim()

@@ -7,6 +7,7 @@ the CPU lacks kills the process.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 import torchvision
 from torch.nn.functional import conv2d
+
+from paretopipe_runtime.allocator.choice import in_use
 
 JsonObject = dict[str, Any]
 
@@ -67,10 +70,11 @@ def check_torchvision() -> None:
 
 
 def check(cuda: bool) -> JsonObject:
-    """Everything, as a JSON object with versions and times. Raises SelfCheckError."""
+    """Everything, as a JSON object with versions, times and the allocator in use. Raises SelfCheckError."""
     result: JsonObject = {
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
+        "allocator": in_use(os.environ),
         "conv_s": check_convolution("cpu"),
         "gpu": None,
     }

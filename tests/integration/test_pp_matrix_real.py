@@ -125,7 +125,9 @@ def test_a_worker_killed_under_a_cell_fails_that_cell_and_rerun_runs_it_only(tmp
     again = subprocess.run(command("rerun", out, "--failed"), capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     added = keys(out)[EXPECTED:]
-    assert sorted(added) == sorted((record["cell"], record["round"], record["depth"]) for record in failed)
+    # On a busy machine another record may have been invalid; that one is measured again, too.
+    wanted = sorted((r["cell"], r["round"], r["depth"]) for r in records if not r["valid"])
+    assert sorted(added) == wanted
 
 
 def test_profile_prints_blocks_of_every_host(tmp_path: Path) -> None:

@@ -294,6 +294,29 @@ def test_another_model_or_version_is_refused(place):
     assert_complete(place, 1)
 
 
+def test_another_allocator_is_refused_and_a_worse_one_is_told(place):
+    """A host whose memory figures vary is named before it measures; rounds of both would not be repetitions."""
+    place.simulate(versions={"torch": "simulated", "allocator": "pages"})
+    assert "memory figures" not in place("run", "--out", place.out, "--rounds", 1)
+    records = place.out / "records.jsonl"
+    records.write_text("".join(records.read_text().splitlines(keepends=True)[:-3]))
+    place.simulate(versions={"torch": "simulated", "allocator": "glibc (there is no C compiler)"})
+    output = place("run", "--out", place.out, status=2)
+    assert "edge: allocator: pages -> glibc (there is no C compiler)" in output
+    run = json.loads((place.out / "run.json").read_text())
+    for facts in run["hosts"].values():
+        del facts["allocator"]  # as an older version left it
+    (place.out / "run.json").write_text(json.dumps(run))
+    output = place("run", "--out", place.out)
+    why = "glibc keeps freed memory (there is no C compiler); install gcc and libc6-dev there"
+    notice = f"memory figures vary by chance: {why}"
+    assert output.count(notice) == 2
+    assert f"edge: {notice}" in output
+    assert_complete(place, 1)
+    resumed = json.loads((place.out / "run.json").read_text())["resumed"]
+    assert resumed[-1]["hosts"]["edge"]["allocator"] == "glibc (there is no C compiler)"
+
+
 def test_a_simulated_run_is_never_continued_on_hosts(place, monkeypatch):
     place("run", "--out", place.out, "--rounds", 1)
     result = CliRunner().invoke(main, ["run", "--out", str(place.out)])

@@ -4,7 +4,7 @@ set -eu
 missing=
 for pair in ip:iproute2 tc:iproute2 ethtool:ethtool ping:iputils-ping ssh:openssh-client sshd:openssh-server \
     unshare:util-linux vde_plug2tap:vde2 wirefilter:vde2 linux.uml:user-mode-linux \
-    chromium:chromium chromedriver:chromium-driver; do
+    chromium:chromium chromedriver:chromium-driver "gcc:gcc libc6-dev"; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0

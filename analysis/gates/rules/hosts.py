@@ -18,7 +18,10 @@ HOT_C = 80.0
 CLOCK_DROP = 0.1
 LOAD_ABOVE_CORES = 1.0
 _VERSIONS = ("torch", "torchvision", "paretopipe", "python")
-_MUST_STAY = ("torch", "torchvision", "paretopipe", "python", "machine", "cpu_model", "cpus", "threads", "gpu_device")
+_MUST_STAY = (
+    *("torch", "torchvision", "paretopipe", "python", "machine", "cpu_model", "cpus", "threads"),
+    *("gpu_device", "allocator"),
+)
 _MAY_MATTER = ("hostname", "boot_id", "kernel", "memory_total_bytes", "governor", "congestion_control")
 
 

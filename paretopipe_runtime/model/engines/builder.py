@@ -34,10 +34,12 @@ class Chain:
         self._parts = tuple(parts)
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The last one's result."""
+        """The last one's result. What a part is given is held by nobody else, so a part can let go of it early."""
+        held = [tensor]
+        del tensor
         for part in self._parts:
-            tensor = part(tensor)
-        return tensor
+            held.append(part(held.pop()))
+        return held.pop()
 
     @property
     def kernel_s(self) -> float:

@@ -21,5 +21,9 @@ class Eager:
         return ""
 
     def build(self, stage: StageToBuild) -> Compute:
-        """The stage itself, on its device."""
-        return stage.module.to(stage.device)
+        """The stage itself, on its device.
+
+        By its `forward`: that lets go of the input after its last use, while a call of the module would hold it.
+        """
+        compute: Compute = stage.module.to(stage.device).forward
+        return compute

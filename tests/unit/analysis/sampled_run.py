@@ -23,6 +23,7 @@ FACTS = {
     **{"machine": "aarch64", "cpu_model": "Cortex-A72", "cpu_count": 4, "cpus": [0, 1, 2, 3], "threads": 4},
     **{"torch": "2.14.1", "torchvision": "0.29.1", "paretopipe": "0.1.0", "python": "3.11.7", "kernel": "6.6"},
     **{"memory_total_bytes": 4_000_000_000, "governor": "performance", "gpu_device": None, "boot_id": "b"},
+    **{"allocator": "pages"},
     **{"cpu_frequency_hz": 1_500_000_000, "temperature_c": 50.0, "throttled": "0x0", "load_1min": 0.5},
 }
 PROFILES = {

@@ -254,7 +254,9 @@ def test_versions_differ(fact, verdict, tmp_path):
     assert [v.verdict for v in found(run, tmp_path, "versions")] == [verdict]
 
 
-@pytest.mark.parametrize(("fact", "verdict"), [("cpu_model", BREAKS), ("kernel", NOTE), ("boot_id", NOTE)])
+@pytest.mark.parametrize(
+    ("fact", "verdict"), [("cpu_model", BREAKS), ("allocator", BREAKS), ("kernel", NOTE), ("boot_id", NOTE)]
+)
 def test_host_that_changed_on_resume(fact, verdict, tmp_path):
     run = CLEAN.copy()
     later = CLEAN.copy().run

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
+from paretopipe_runtime.allocator import building
 from paretopipe_runtime.host import smoke
 from paretopipe_runtime.model import self_check
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    directory = tmp_path / "cache"
+    monkeypatch.setenv("PARETOPIPE_CACHE", str(directory))
+    return directory
 
 
 def test_this_machine_computes() -> None:
@@ -21,6 +30,27 @@ def test_this_machine_computes() -> None:
     assert found["torch"] == torch.__version__
     assert found["conv_s"] > 0
     assert found["gpu"] is None
+
+
+def test_the_allocator_is_compiled_where_the_agent_looks_for_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert smoke.check_torch(cuda=False)["allocator"] == "pages"
+    (built,) = (cache / "allocator").iterdir()
+    monkeypatch.setattr(building, "COMPILERS", ())
+    assert building.library() == built
+
+
+def test_a_host_without_a_compiler_computes_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "COMPILERS", ("no-such-compiler-here",))
+    result = CliRunner().invoke(smoke.main)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["allocator"] == "glibc (there is no C compiler)"
+    assert not cache.exists()
+
+
+def test_a_stale_build_is_not_believed(cache: Path) -> None:
+    """What counts is what a process gets, not which file is there."""
+    building.library().write_bytes(b"")
+    assert smoke.check_torch(cuda=False)["allocator"] == "glibc (pages did not load)"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is promised")

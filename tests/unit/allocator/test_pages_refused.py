@@ -1,0 +1,137 @@
+"""The allocator of `pages.c` where the kernel does not do as asked: blocks can be used, or are not there."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from own_process import Run
+
+
+def test_where_addresses_are_limited_glibc_serves_all(run_with_pages: Run) -> None:
+    found = run_with_pages(
+        """
+        blocks = Blocks(10)
+        for _ in range(500):
+            blocks.step()
+        blocks.free_all()
+        trim()
+        print(json.dumps(figures()))
+        """,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)),
+    )
+    assert found is None
+
+
+@pytest.fixture(scope="module")
+def refused(library: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What to load for moves to be refused."""
+    refusing = tmp_path_factory.mktemp("refusing") / "refusing.so"
+    source = Path(__file__).with_name("refusing.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", str(refusing), str(source)], check=True)
+    return f"{refusing}:{library}"
+
+
+def test_where_pages_cannot_be_moved_there_are_new_ones(
+    run_with_pages: Run, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFUSE_EVERY", "3")
+    found = run_with_pages(
+        """
+        blocks = Blocks(11)
+        for _ in range(1500):
+            ctypes.set_errno(77)
+            block = libc.malloc(41 * MB)
+            assert ctypes.get_errno() == 77
+            write(block, 41 * MB, 3)
+            check(block, 41 * MB, 3)
+            libc.free(block)
+            blocks.step()
+        blocks.check_all()
+        print(json.dumps(figures()._asdict()))
+        """,
+        preload=refused,
+    )
+    assert found["dropped_bytes"] > 0
+    assert found["fresh_bytes"] - found["dropped_bytes"] == found["peak_bytes"]
+
+
+UNITS = """
+    def new(units):
+        size = units * 64 * KB - PAGE
+        address = libc.malloc(size)
+        write(address, size, units)
+        return address, size, units
+
+    def drop(*blocks):
+        for address, size, units in blocks:
+            check(address, size, units)
+            libc.free(address)
+    """
+AFTER_TRIM = """
+    # What is touched first after `trim` is another mapping to the kernel than what was touched before beside it.
+    first, second, third, guard = new(10), new(10), new(10), new(5)
+    drop(first, third)
+    drop(new(20))
+    left, middle, right = new(7), new(6), new(7)
+    drop(middle)
+    trim()
+    fillers = new(10), new(10)
+    middle = new(6)
+    drop(left)
+    trim()
+    left = new(7)
+    drop(guard, left, middle)
+    drop(new(40))
+    """
+AFTER_ADVICE = """
+    # Pages with and without advice are two mappings; numpy advises huge pages for arrays of 4 MB and more.
+    first, second, guard = new(40), new(40), new(5)
+    begin = (second[0] + PAGE) // PAGE * PAGE
+    assert libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(20 * 64 * KB), 16) == 0  # MADV_DONTDUMP
+    drop(first, second)
+    drop(new(90))
+    """
+AFTER_FORK = """
+    # In a child of fork, pages that were in two mappings do not become one where they meet.
+    first, second, guard, third, last = new(10), new(10), new(5), new(11), new(5)
+    drop(first, third)
+    both = new(21)
+    child = os.fork()
+    if child == 0:
+        drop(both, second)
+        all_three = new(31)
+        fillers = new(20), new(11), new(5)
+        drop(all_three)
+        drop(new(60))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    """
+
+
+@pytest.mark.parametrize("code", [AFTER_TRIM, AFTER_ADVICE, AFTER_FORK], ids=["trim", "advice", "fork"])
+def test_free_pages_that_are_more_than_one_mapping(run_with_pages: Run, refused: str, code: str) -> None:
+    """Where the allocator takes them for one, Linux before 6.17 refuses to move them."""
+    run_with_pages(dedent(UNITS) + dedent(code) + "print(0)", preload=refused)
+
+
+def test_where_addresses_become_limited_blocks_can_be_used_or_are_not_there(run_with_pages: Run) -> None:
+    """A limit below what is mapped already lets mremap unmap the destination, and map nothing there."""
+    run_with_pages(
+        """
+        import resource
+
+        small = [libc.malloc(MB) for _ in range(40)]
+        for address in small[::2]:
+            libc.free(address)
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        block = libc.malloc(10 * MB)
+        if block:
+            write(block, 10 * MB, 1)
+            check(block, 10 * MB, 1)
+        print(0)
+        """
+    )
