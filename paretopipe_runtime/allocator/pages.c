@@ -101,32 +101,43 @@ static void give_back(uint32_t start, uint32_t units)
     dropped += units * UNIT;
 }
 
-/* Let the kernel forget where the pages of an empty stretch came from. */
-static void forget_moves(uint32_t start, uint32_t units)
+/* New addresses, at `wanted` or anywhere, without memory behind them. Never huge pages: with one for every touch of 64 KiB
+ * far more would be resident than is in use, and moving a part of one splits it. */
+static char *map(char *wanted, size_t size, int how)
 {
-    int all = PROT_READ | PROT_WRITE, how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-    if (mmap(address(start), units * UNIT, all, how, -1, 0) == MAP_FAILED)
-        return; /* it only goes on being many mappings */
+    how |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    char *mapped = mmap(wanted, size, PROT_READ | PROT_WRITE, how, -1, 0);
+    if (mapped != MAP_FAILED)
+        madvise(mapped, size, MADV_NOHUGEPAGE);
+    return mapped;
+}
+
+static void count_as_unmoved(uint32_t start, uint32_t units)
+{
     breaks -= breaks_around(start, units);
     memset(moved_by + start, 0, units * sizeof *moved_by);
     breaks += breaks_around(start, units);
+}
+
+/* Let the kernel forget where the pages of an empty stretch came from; where it does not, it is many mappings still. */
+static void forget_moves(uint32_t start, uint32_t units)
+{
+    if (map(address(start), units * UNIT, MAP_FIXED) != MAP_FAILED)
+        count_as_unmoved(start, units);
 }
 
 /* Map a place anew that a failed move may have unmapped. Another thread may have mapped something there meanwhile; then
  * the arena is closed, and stays only for the blocks that it has. */
 static void mend(uint32_t start, uint32_t units)
 {
-    int all = PROT_READ | PROT_WRITE, how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-    char *mapped = mmap(address(start), units * UNIT, all, how, -1, 0);
-    if (mapped != address(start)) {
-        if (mapped != MAP_FAILED) /* before Linux 4.17 */
-            munmap(mapped, units * UNIT);
-        is_closed = 1;
+    char *mapped = map(address(start), units * UNIT, MAP_FIXED_NOREPLACE);
+    if (mapped == address(start)) {
+        count_as_unmoved(start, units);
         return;
     }
-    breaks -= breaks_around(start, units);
-    memset(moved_by + start, 0, units * sizeof *moved_by);
-    breaks += breaks_around(start, units);
+    if (mapped != MAP_FAILED) /* before Linux 4.17 */
+        munmap(mapped, units * UNIT);
+    is_closed = 1;
 }
 
 /* Move what lies at `from` to an empty place; 0 if it lies there still, or is gone and the place is empty as before.
@@ -251,7 +262,7 @@ static void fill(uint32_t hole)
             units++;
         if (breaks >= MOST_BREAKS || !move(from, to, units)) {
             /* Of more than one mapping, perhaps: half of it may be of one. */
-            if (units > 1 && breaks < MOST_BREAKS && move(from, to, units / 2)) {
+            if (units > 1 && breaks < MOST_BREAKS && !is_closed && move(from, to, units / 2)) {
                 units /= 2;
             } else {
                 give_back(from, units);
@@ -355,8 +366,7 @@ __attribute__((constructor)) static void start(void)
     void *symbol = dlsym(RTLD_NEXT, "malloc_usable_size");
     memcpy(&usable_size, &symbol, sizeof symbol);
     /* Only addresses: where the kernel insists on memory behind them (strict overcommit), glibc serves all. */
-    int all = PROT_READ | PROT_WRITE, how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    char *mapped = mmap(NULL, ARENA + UNIT, all, how, -1, 0);
+    char *mapped = map(NULL, ARENA + UNIT, 0);
     if (mapped != MAP_FAILED) {
         arena = (char *)(((uintptr_t)mapped + UNIT - 1) / UNIT * UNIT);
         if (move(0, 1, 1)) {

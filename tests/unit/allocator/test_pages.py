@@ -73,7 +73,7 @@ def test_threads_do_not_disturb_each_other(run_with_pages: Run) -> None:
         print(json.dumps([figures().moves, figures().live_bytes]))
         """
     )
-    assert moves > 100
+    assert moves > 10
     assert live_at_end < OWN
 
 

@@ -10,6 +10,10 @@ from textwrap import dedent
 import pytest
 from own_process import Run
 
+from paretopipe_runtime.allocator import building
+
+MB = 1 << 20
+
 
 def test_where_addresses_are_limited_glibc_serves_all(run_with_pages: Run) -> None:
     found = run_with_pages(
@@ -39,10 +43,11 @@ def test_where_pages_cannot_be_moved_there_are_new_ones(
     run_with_pages: Run, refused: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFUSE_EVERY", "3")
-    found = run_with_pages(
+    busy, left = run_with_pages(
         """
+        start = status("VmRSS")
         blocks = Blocks(11)
-        for _ in range(1500):
+        for _ in range(1200):
             ctypes.set_errno(77)
             block = libc.malloc(41 * MB)
             assert ctypes.get_errno() == 77
@@ -51,12 +56,60 @@ def test_where_pages_cannot_be_moved_there_are_new_ones(
             libc.free(block)
             blocks.step()
         blocks.check_all()
-        print(json.dumps(figures()._asdict()))
+        busy = figures()
+        blocks.free_all()
+        trim()
+        print(json.dumps([busy._asdict(), status("VmRSS") - start]))
         """,
         preload=refused,
     )
-    assert found["dropped_bytes"] > 0
-    assert found["fresh_bytes"] - found["dropped_bytes"] == found["peak_bytes"]
+    assert busy["dropped_bytes"] > 0
+    assert busy["fresh_bytes"] - busy["dropped_bytes"] == busy["peak_bytes"]
+    assert left < 4 * MB
+
+
+@pytest.mark.parametrize("every", [2, 5, 11])
+def test_a_place_that_another_thread_has_taken_stays_its_own(
+    run_with_pages: Run, refused: str, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    monkeypatch.setenv("REFUSE_EVERY", str(every))
+    monkeypatch.setenv("REFUSE_AND_TAKE", "1")
+    run_with_pages(
+        """
+        blocks = Blocks(12)
+        for _ in range(600):
+            blocks.step()
+        trim()
+        blocks.check_all()
+        blocks.free_all()
+        assert libc.taken_is_intact()
+        print(0)
+        """,
+        preload=refused,
+    )
+
+
+def test_blocks_without_a_record_left_for_them_are_glibcs(
+    run_with_pages: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With few records, so that they run out while free pages are gathered."""
+    text = building.SOURCE.read_text()
+    for many, few in (("define SEGMENTS 65536u", "define SEGMENTS 128u"), ("define SPARES 1024u", "define SPARES 3u")):
+        assert many in text
+        text = text.replace(many, few)
+    source = tmp_path / "pages.c"
+    source.write_text(text)
+    monkeypatch.setattr(building, "SOURCE", source)
+    run_with_pages(
+        """
+        blocks = Blocks(13, 200 * MB)
+        for _ in range(2000):
+            blocks.step()
+        blocks.free_all()
+        print(0)
+        """,
+        preload=str(building.library({"PARETOPIPE_CACHE": str(tmp_path)})),
+    )
 
 
 UNITS = """
@@ -90,8 +143,8 @@ AFTER_TRIM = """
 AFTER_ADVICE = """
     # Pages with and without advice are two mappings; numpy advises huge pages for arrays of 4 MB and more.
     first, second, guard = new(40), new(40), new(5)
-    begin = (second[0] + PAGE) // PAGE * PAGE
-    assert libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(20 * 64 * KB), 16) == 0  # MADV_DONTDUMP
+    begin = second[0] // PAGE * PAGE + 30 * 64 * KB
+    assert libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(5 * 64 * KB), 16) == 0  # MADV_DONTDUMP
     drop(first, second)
     drop(new(90))
     """
