@@ -35,7 +35,10 @@ def library(environment: Mapping[str, str] = os.environ) -> Path:
     source = SOURCE.read_bytes()
     name = f"pages-{platform.machine()}-{blake2b(source, digest_size=8).hexdigest()}.so"
     cache = environment.get("PARETOPIPE_CACHE")
-    directory = Path(cache).expanduser() if cache else Path.home() / ".cache" / "paretopipe"
+    try:
+        directory = Path(cache).expanduser() if cache else Path.home() / ".cache" / "paretopipe"
+    except RuntimeError as error:  # a user without a home
+        raise UnavailableError(f"there is no directory for it ({error}); set PARETOPIPE_CACHE") from error
     path = directory / "allocator" / name
     try:
         if not path.is_file():
@@ -55,7 +58,7 @@ def _build(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as directory:
         built = Path(directory) / path.name
         command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(built), str(SOURCE), "-ldl", "-lpthread"]
-        _run(command, None, f"{Path(compiler).name} failed", directory)
+        _run(command, os.environ | {"LC_ALL": "C"}, f"{Path(compiler).name} failed", directory)
         trial = os.environ | {"LD_PRELOAD": str(built)}
         _run([sys.executable, "-c", _TRIAL], trial, "it does not work with this kernel or C library", directory)
         with built.open("rb") as file:
@@ -63,7 +66,7 @@ def _build(path: Path) -> None:
         built.replace(path)
 
 
-def _run(command: list[str], environment: Mapping[str, str] | None, failure: str, directory: str) -> None:
+def _run(command: list[str], environment: Mapping[str, str], failure: str, directory: str) -> None:
     try:
         result = subprocess.run(
             command, env=environment, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S

@@ -20,14 +20,16 @@ _KEEPING = {"GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={_KEPT_BYTES}:glibc.
 def environment(before: Mapping[str, str]) -> dict[str, str]:
     """What to add to the environment `before` of a process, so that freed blocks are kept.
 
-    By `pages.c` where this host can have it, else by glibc's heap; `in_use` tells which from inside.
+    By `pages.c` where this host can have it, else by glibc's heap; `in_use` tells which from inside. What is
+    set of glibc's tunables already, stays.
     """
+    keeping = {} if "GLIBC_TUNABLES" in before else _KEEPING
     try:
         loaded = str(library(before))
     except UnavailableError as error:
-        return _KEEPING | {_REASON: str(error)}
+        return keeping | {_REASON: str(error)}
     preload = before.get("LD_PRELOAD", "")
-    return _KEEPING | {"LD_PRELOAD": f"{loaded}:{preload}" if preload else loaded, _PRELOAD_BEFORE: preload}
+    return keeping | {"LD_PRELOAD": f"{loaded}:{preload}" if preload else loaded, _PRELOAD_BEFORE: preload}
 
 
 def in_use(now: Mapping[str, str]) -> str:
@@ -38,6 +40,6 @@ def in_use(now: Mapping[str, str]) -> str:
 
 
 def settle(now: Mapping[str, str]) -> None:
-    """Keep the choice to this process: what it starts has the environment from before."""
+    """Keep the allocator to this process: what it starts has the LD_PRELOAD from before."""
     if _PRELOAD_BEFORE in now:
         keep_to_this_process(now[_PRELOAD_BEFORE])
