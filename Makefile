@@ -53,7 +53,7 @@ testbed-down: $(STAMP) ## Remove the virtual hosts with everything on them (root
 test-pi: $(STAMP) ## Provision an emulated Raspberry Pi 4 and run pipelines on it -> results/test-pi/ (root or sudo; 15 minutes, then 8)
 	$(SUDO) $(BIN)/python -m pytest -x tests/pi
 
-bench: $(STAMP) ## Measure the ratios of docs/benchmarks.md (about 20 minutes, root for one of them; leave the machine alone)
+bench: $(STAMP) ## Measure the ratios of docs/benchmarks.md (about 25 minutes, root for one of them; leave the machine alone)
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove the virtual environment and caches, never results
