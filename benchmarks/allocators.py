@@ -16,7 +16,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import Ratio, Table
-from benchmarks.settings import effort
+from benchmarks.settings import CannotRunError, effort
+from paretopipe_runtime.allocator import building, choice
 
 BATCH_SIZE = 8
 CELLS = (("mobilenet_v2", "P3", 2), ("resnet18", "P2", 1), ("vgg16", "P14", 1))
@@ -26,50 +27,50 @@ _UNITS = ("time_s", "peak_bytes", "faults")
 
 def run() -> tuple[list[Ratio], Any, list[Table]]:
     """Median time of a batch, peak above the idle process, page faults per batch; least and most of the processes."""
-    jobs = [
-        (cell, allocator)
-        for cell in effort(CELLS, CELLS[1:2])
-        for allocator in _environments()
-        for _ in range(effort(4, 1))
-    ]
+    environments = _environments()
+    kinds = [(cell, allocator) for cell in effort(CELLS, CELLS[1:2]) for allocator in environments]
+    jobs = kinds * effort(4, 1)
     random.Random(0).shuffle(jobs)
-    raw: dict[str, dict[str, list[float]]] = {}
-    for (model, name, stage), allocator in jobs:
-        command = [sys.executable, "-m", "benchmarks.allocators", model, name, str(stage)]
-        environment = os.environ | _environments()[allocator]
-        found = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
-        kept = raw.setdefault(f"{model} {name} stage {stage}, {allocator}", {key: [] for key in _UNITS})
-        for key in _UNITS:
-            kept[key].append(found[key])
+    raw = {_label(*kind): {key: list[float]() for key in _UNITS} for kind in kinds}
+    for cell, allocator in jobs:
+        command = [sys.executable, "-m", "benchmarks.allocators", *map(str, cell)]
+        done = subprocess.run(command, env=os.environ | environments[allocator], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{_label(cell, allocator)}: {done.stderr.strip().splitlines()[-1:]}")
+        for key, value in json.loads(done.stdout).items():
+            raw[_label(cell, allocator)][key].append(value)
     rows = []
-    for (model, name, stage), allocator in sorted(
-        set(jobs), key=lambda job: (job[0], list(_environments()).index(job[1]))
-    ):
-        kept = raw[f"{model} {name} stage {stage}, {allocator}"]
-        milliseconds, megabytes = (
-            [value * 1e3 for value in kept["time_s"]],
-            [value / 1e6 for value in kept["peak_bytes"]],
-        )
-        rows.append(
-            [
-                f"{model} {name} stage {stage}",
-                allocator,
-                f"{median(milliseconds):.0f} ({min(milliseconds):.0f} to {max(milliseconds):.0f})",
-                f"{median(megabytes):.1f} ({min(megabytes):.1f} to {max(megabytes):.1f})",
-                f"{median(kept['faults']):.0f}",
-            ]
-        )
+    for cell, allocator in kinds:
+        kept = raw[_label(cell, allocator)]
+        spreads = [_spread(kept["time_s"], 1e3, 0), _spread(kept["peak_bytes"], 1e-6, 1)]
+        rows.append([_stage(cell), allocator, *spreads, f"{median(kept['faults']):.0f}"])
     columns = ["stage", "allocator", "ms a batch", "peak above the idle process, MB", "page faults a batch"]
     return [], raw, [Table(f"Allocators, eager, batch {BATCH_SIZE}", columns, rows)]
 
 
-def _environments() -> dict[str, dict[str, str]]:
-    from paretopipe_runtime.allocator import choice
+def _stage(cell: tuple[str, str, int]) -> str:
+    return f"{cell[0]} {cell[1]} stage {cell[2]}"
 
-    ours = choice.environment({})
+
+def _label(cell: tuple[str, str, int], allocator: str) -> str:
+    return f"{_stage(cell)}, {allocator}"
+
+
+def _spread(values: list[float], factor: float, digits: int) -> str:
+    middle, least, most = (f"{value * factor:.{digits}f}" for value in (median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
+
+
+def _environments() -> dict[str, dict[str, str]]:
+    """What every allocator takes in the environment. Raises CannotRunError where `pages` cannot be had."""
+    try:
+        building.library()
+    except building.UnavailableError as error:
+        raise CannotRunError(f"the allocator of pages.c cannot be had: {error}; {building.REMEDY}") from error
+    ours = choice.environment(os.environ)
     return {
         "glibc": {},
-        "glibc, keeping": {"GLIBC_TUNABLES": ours["GLIBC_TUNABLES"]},
+        "glibc, keeping": {key: value for key, value in ours.items() if key == "GLIBC_TUNABLES"},
         "pages": ours,
     }
 

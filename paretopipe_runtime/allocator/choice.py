@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 from paretopipe_runtime.allocator.building import UnavailableError, library
-from paretopipe_runtime.allocator.pages import figures, keep_to_this_process
+from paretopipe_runtime.allocator.pages import figures
 
 _REASON = "PARETOPIPE_NO_PAGES"
 _PRELOAD_BEFORE = "PARETOPIPE_PRELOAD_BEFORE"
@@ -39,7 +39,11 @@ def in_use(now: Mapping[str, str]) -> str:
     return f"glibc ({now.get(_REASON, 'pages did not load')})"
 
 
-def settle(now: Mapping[str, str]) -> None:
-    """Keep the allocator to this process: what it starts has the LD_PRELOAD from before."""
-    if _PRELOAD_BEFORE in now:
-        keep_to_this_process(now[_PRELOAD_BEFORE])
+def settle(now: MutableMapping[str, str]) -> None:
+    """Keep the allocator to this process, `now` its environment: what it starts has the LD_PRELOAD from before."""
+    if _PRELOAD_BEFORE not in now:
+        return
+    if now[_PRELOAD_BEFORE]:
+        now["LD_PRELOAD"] = now[_PRELOAD_BEFORE]
+    else:
+        now.pop("LD_PRELOAD", None)

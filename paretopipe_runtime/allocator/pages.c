@@ -62,7 +62,6 @@ typedef struct {
     uint32_t before, after; /* neighbours by address */
     enum kind kind;
     int is_hole; /* while a place is filled: it was empty */
-    char *block; /* what the caller got */
     size_t size; /* what the caller asked for */
 } Segment;
 
@@ -308,9 +307,9 @@ static void gather(uint32_t one, uint32_t units)
 
 static void *allocate(size_t alignment, size_t size)
 {
-    if (!arena || is_closed || size < LEAST || size >= ARENA || alignment > COLOURS || spares < SPARES)
+    if (!arena || is_closed || size >= ARENA || alignment > COLOURS || spares < SPARES)
         return NULL;
-    uint32_t units = (uint32_t)((size + COLOURS + UNIT - 1) / UNIT), place;
+    uint32_t units = (uint32_t)((size + COLOURS + UNIT - 1) / UNIT);
     uint32_t one = smallest_free(units);
     if (one) {
         if (segments[one].units > units)
@@ -323,20 +322,19 @@ static void *allocate(size_t alignment, size_t size)
         if (is_closed) /* the place stays out of use */
             return NULL;
     }
-    Segment *segment = &segments[one];
-    place = segment->start;
-    segment->kind = USED;
-    segment->size = size;
-    segment->block = address(place);
+    uint32_t place = segments[one].start;
+    segments[one].kind = USED;
+    segments[one].size = size;
+    char *block = address(place);
     if (alignment <= COLOUR_ALIGNMENT) {
-        segment->block += colour;
+        block += colour;
         colour = (colour + NEXT_COLOUR) % COLOURS;
     }
     owner[place] = one;
     top = place + units > top ? place + units : top;
     live += units * UNIT;
     peak = live > peak ? live : peak;
-    return segment->block;
+    return block;
 }
 
 static void *allocate_locked(size_t alignment, size_t size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import NamedTuple
 
 
@@ -35,11 +34,3 @@ def trim() -> None:
     if hasattr(library, "paretopipe_trim_pages"):
         library.paretopipe_trim_pages()
     library.malloc_trim(0)
-
-
-def keep_to_this_process(before: str) -> None:
-    """Start later programs with `before` as their LD_PRELOAD."""
-    if before:
-        os.environ["LD_PRELOAD"] = before
-    else:
-        os.environ.pop("LD_PRELOAD", None)
