@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from paretopipe_runtime.model.engines.base import Compute
 from paretopipe_runtime.model.engines.best import Pick
 from paretopipe_runtime.model.engines.builder import Builder, Chain
 from paretopipe_runtime.model.engines.registry import require
-from paretopipe_runtime.model.memory import trim
+from paretopipe_runtime.model.memory import keep, trim
 from paretopipe_runtime.model.resident import ResidentModel
 from paretopipe_runtime.model.timing import time_segments
 from paretopipe_runtime.pipeline.inputs import Input, open_input
@@ -58,8 +57,7 @@ class Models:
         key = (params["model"], params["weights"], int(params["seed"]))
         if key not in self._models:
             self._models[key] = ResidentModel.load(key[0], weights=key[1], seed=key[2])
-            gc.collect()
-            gc.freeze()  # it stays: collections between cells need not look at it again
+            keep()
         return self._models[key]
 
     def input(self, params: JsonObject, model: ResidentModel) -> Input:

@@ -6,7 +6,6 @@ control stream are handled by the thread that reads requests.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import queue
@@ -39,10 +38,9 @@ def main() -> None:
     torch.set_grad_enabled(False)
 
     from paretopipe_runtime.host.operations import Operations
+    from paretopipe_runtime.model.memory import keep
 
-    # What the imports made stays: leaving it out makes the collections between cells take milliseconds.
-    gc.collect()
-    gc.freeze()
+    keep()
     operations = Operations(settings["host"], writer.write, settings["device"], settings["engine"])
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, operations), name="control", daemon=True).start()
